@@ -1,0 +1,1 @@
+"""The words of the field: grids, transforms, rotations and the records made of them."""
