@@ -1,0 +1,61 @@
+"""The command line: knows the commands by name, and imports none before it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "methods": "list what `reconstruct` can do",
+    "doctor": "look at this machine: packages, processors, memory, disk",
+}
+_DESCRIPTION = "Morphem finds the moving and missing parts of molecules in cryo-electron microscopy."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; what comes back is the process's exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words or bool(os.environ.get("MORPHEM_DEBUG"))
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(importlib.import_module("morphem").__version__)
+        return 0
+    if words[0] not in COMMANDS:
+        return _unknown(words[0])
+    return _guarded(words[0], words[1:], debug)
+
+
+def overview() -> str:
+    """The page that `morphem` alone prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
+    usage = "usage: morphem COMMAND ...      morphem COMMAND --help      --debug shows tracebacks"
+    return "\n".join([_DESCRIPTION, "", usage, "", *lines])
+
+
+def _unknown(name: str) -> int:
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else "`morphem` alone lists the commands"
+    print(f"morphem: no command is called {name}; {hint}", file=sys.stderr)
+    return 2
+
+
+def _guarded(name: str, arguments: list[str], debug: bool) -> int:
+    """Run a command; what users can mend is told in one message, everything else keeps its traceback."""
+    commands = importlib.import_module("morphem.cli.commands")
+    try:
+        return getattr(commands, name)(arguments)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        if debug:
+            raise
+        print(importlib.import_module("morphem.cli.errors").explain(error), file=sys.stderr)
+        return 1
