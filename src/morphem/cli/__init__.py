@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(importlib.import_module("morphem").__version__)
         return 0
+    if words[0] == "reconstruct" and words[1:2] in ([], ["-h"], ["--help"]):
+        words = ["methods"]
     if words[0] not in COMMANDS:
         return _unknown(words[0])
     return _guarded(words[0], words[1:], debug)
@@ -48,9 +50,10 @@ def _unknown(name: str) -> int:
 
 def _guarded(name: str, arguments: list[str], debug: bool) -> int:
     """Run a command; what users can mend is told in one message, everything else keeps its traceback."""
-    commands = importlib.import_module("morphem.cli.commands")
     try:
-        return getattr(commands, name)(arguments)
+        if name == "methods":
+            return importlib.import_module("morphem.cli.show").show_methods()
+        return getattr(importlib.import_module("morphem.cli.commands"), name)(arguments)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130

@@ -5,19 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import tyro
 
 from morphem.cli.show import show_rows
-
-Options = TypeVar("Options")
-
-
-def _parse(
-    command: str, options: type[Options], arguments: list[str], default: Options | None = None
-) -> Options:
-    return tyro.cli(options, args=arguments, prog=f"morphem {command}", default=default)
 
 
 @dataclass(frozen=True)
@@ -34,18 +26,10 @@ def doctor(arguments: list[str]) -> int:
     """Examine the machine; 1 if something would stop a run."""
     from morphem.report.doctor import examine
 
-    options = _parse("doctor", DoctorOptions, arguments)
+    options = tyro.cli(DoctorOptions, args=arguments, prog="morphem doctor")
     findings = examine(options.folder)
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         show_rows([(finding.name, finding.value, finding.problem) for finding in findings])
     return int(any(finding.problem for finding in findings))
-
-
-def methods(arguments: list[str]) -> int:
-    """List the methods."""
-    from morphem.methods import registry
-
-    show_rows([(entry.name, entry.summary) for entry in registry().values()])
-    return 0
