@@ -6,6 +6,7 @@ import difflib
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 COMMANDS = {
@@ -50,6 +51,7 @@ def _unknown(name: str) -> int:
 
 def _guarded(name: str, arguments: list[str], debug: bool) -> int:
     """Run a command; what users can mend is told in one message, everything else keeps its traceback."""
+    warnings.formatwarning = _note
     try:
         if name == "methods":
             return importlib.import_module("morphem.cli.show").show_methods()
@@ -62,3 +64,7 @@ def _guarded(name: str, arguments: list[str], debug: bool) -> int:
             raise
         print(importlib.import_module("morphem.cli.errors").explain(error), file=sys.stderr)
         return 1
+
+
+def _note(message: Warning | str, *where: object, **line: object) -> str:
+    return f"note: {message}\n"
