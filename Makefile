@@ -45,7 +45,7 @@ $(READY): pyproject.toml constraints.txt
 		f'Morphem needs Python 3.11 or later, found {v.major}.{v.minor}: make PYTHON=/path/to/python3.11 ...')"
 	@echo "installing into .venv (a few minutes the first time)"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	@$(PIP) $(TORCH_INDEX) torch
+	@$(PIP) --no-deps $(TORCH_INDEX) torch
 	@$(PIP) -e ".[test,dev]"
 	@touch $@
 
