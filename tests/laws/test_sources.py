@@ -96,3 +96,24 @@ def test_super_is_only_asked_for_a_constructor(path: Path):
         and _base_name(node.value.func) == "super"
     ]
     assert [attribute for attribute in asked if attribute != "__init__"] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_a_public_function_states_the_shape_of_every_tensor(path: Path):
+    functions = [
+        node
+        for node in _nodes(path)
+        if isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__")
+    ]
+    bare = [
+        f"{function.name}, line {hint.lineno}"
+        for function in functions
+        for hint in [function.returns, *(argument.annotation for argument in _arguments(function))]
+        if isinstance(hint, ast.Name) and hint.id in ("Tensor", "ndarray")
+    ]
+    assert bare == []
+
+
+def _arguments(function: ast.FunctionDef) -> list[ast.arg]:
+    given = function.args
+    return [*given.posonlyargs, *given.args, *given.kwonlyargs]
