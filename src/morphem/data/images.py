@@ -1,0 +1,170 @@
+"""Images by row: in memory, or memory-mapped in any number of stacks."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from morphem.core.grid import Grid
+from morphem.data.mrc import MrcHeader
+from morphem.data.resample import resample
+
+_OPEN_STACKS = 64
+_RESIDENT_BYTES = 2**27  # of mapped pages before they are given back to the system
+
+
+class AbstractImages(ABC):
+    """Images of one box, read by row."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, rows: Int[Tensor, "b"]) -> Float[Tensor, "b d d"]:
+        """Images in the order of ``rows``, float32."""
+
+    @abstractmethod
+    def select(self, rows: Int[Tensor, "b"]) -> AbstractImages:
+        """Only these images, in this order."""
+
+    @abstractmethod
+    def name(self, row: int) -> str:
+        """What to call an image in a message."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A string that changes when the images do; cheap for files (path, size, time of change)."""
+
+    def sequence(self) -> Int[Tensor, "n"] | None:
+        """Rows in the order they lie on disk, where that order is random; None where any order will do."""
+        return None
+
+
+class MemoryImages(AbstractImages):
+    """Images held as one tensor (float32, or float16 at half the memory)."""
+
+    def __init__(self, images: Float[Tensor, "n d d"]) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, rows: Int[Tensor, "b"]) -> Float[Tensor, "b d d"]:
+        """Images in the order of ``rows``, float32."""
+        return self.images[rows].float()
+
+    def select(self, rows: Int[Tensor, "b"]) -> MemoryImages:
+        """Only these images, copied."""
+        return MemoryImages(self.images[rows])
+
+    def name(self, row: int) -> str:
+        """``image 3 in memory``, counted from 1."""
+        return f"image {row + 1} in memory"
+
+    def fingerprint(self) -> str:
+        """Hash of the grey values."""
+        return hashlib.sha256(self.images.contiguous().numpy().tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where each image lies and how to bring it to the common grid.
+
+    Attributes:
+        file: Which stack.
+        image: Which image of it, from 0.
+        pixel_size: Å, as the particle file says.
+        sign: Factor on the grey values.
+    """
+
+    file: Int[np.ndarray, "n"]
+    image: Int[np.ndarray, "n"]
+    pixel_size: Float[np.ndarray, "n"]
+    sign: Float[np.ndarray, "n"]
+
+    def select(self, rows: Int[np.ndarray, "b"]) -> Whereabouts:
+        """Those of ``rows``."""
+        return Whereabouts(self.file[rows], self.image[rows], self.pixel_size[rows], self.sign[rows])
+
+
+class MappedImages(AbstractImages):
+    """Images in stacks on disk, mapped when first read; at most a few stacks are open at a time."""
+
+    def __init__(self, stacks: Sequence[MrcHeader], where: Whereabouts, grid: Grid) -> None:
+        self.stacks, self.where, self.grid = stacks, where, grid
+        self._open: OrderedDict[int, _MappedStack] = OrderedDict()
+        self._touched = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.where.file)
+
+    def read(self, rows: Int[Tensor, "b"]) -> Float[Tensor, "b d d"]:
+        """Images in the order of ``rows`` on the common grid, float32."""
+        where = self.where.select(rows.numpy())
+        out = torch.empty(len(rows), self.grid.box, self.grid.box)
+        with self._lock:
+            for file in np.unique(where.file):
+                for size in np.unique(where.pixel_size[where.file == file]):
+                    chosen = np.flatnonzero((where.file == file) & (where.pixel_size == size))
+                    images = torch.from_numpy(self._take(int(file), where.image[chosen]))
+                    out[torch.from_numpy(chosen)] = resample(images, float(size), self.grid)
+        return out * torch.from_numpy(where.sign).float()[:, None, None]
+
+    def select(self, rows: Int[Tensor, "b"]) -> MappedImages:
+        """Only these images; nothing is read."""
+        return MappedImages(self.stacks, self.where.select(rows.numpy()), self.grid)
+
+    def name(self, row: int) -> str:
+        """``image 3 of stack.mrcs``, counted from 1."""
+        return f"image {self.where.image[row] + 1} of {self.stacks[self.where.file[row]].path}"
+
+    def fingerprint(self) -> str:
+        """Hash of paths, sizes and times of change of the stacks, and of which images are taken."""
+        digest = hashlib.sha256(repr(self.grid).encode())
+        for file in np.unique(self.where.file):
+            path = self.stacks[file].path.resolve()
+            status = path.stat()
+            digest.update(f"{file} {path} {status.st_size} {status.st_mtime_ns}\n".encode())
+        for column in (self.where.file, self.where.image, self.where.pixel_size, self.where.sign):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
+
+    def _take(self, file: int, images: Int[np.ndarray, "b"]) -> Float[np.ndarray, "b c c"]:
+        if file not in self._open:
+            self._open[file] = _MappedStack(self.stacks[file])
+            if len(self._open) > _OPEN_STACKS:
+                self._open.popitem(last=False)
+        self._open.move_to_end(file)
+        taken = self._open[file].images[images]
+        self._touched += taken.nbytes
+        if self._touched > _RESIDENT_BYTES:
+            for stack in self._open.values():
+                stack.give_back()
+            self._touched = 0
+        return taken.astype(np.float32)
+
+
+class _MappedStack:
+    """One stack, mapped; freed with the last reference."""
+
+    def __init__(self, header: MrcHeader) -> None:
+        with header.path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        count = int(np.prod(header.shape))
+        self.images = np.frombuffer(self._map, header.dtype, count, header.offset).reshape(header.shape)
+
+    def give_back(self) -> None:
+        """Drop pages from this process; they stay in the system's cache as long as there is room."""
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            self._map.madvise(mmap.MADV_DONTNEED)
