@@ -54,17 +54,17 @@ def _check_duplicates(metadata: Metadata) -> None:
 def _check_poses(metadata: Metadata) -> Metadata:
     if metadata.rotation is None or metadata.shift is None:
         return metadata
-    finite = np.isfinite(metadata.rotation).all((1, 2)) & np.isfinite(metadata.shift).all(1)
-    _refuse(metadata, ~finite, "POSE-001", "the pose is not a number; drop these rows")
-    product = metadata.rotation @ metadata.rotation.transpose(0, 2, 1)
-    skewed = np.abs(product - np.eye(3)).max((1, 2)) > 1e-3  # float32 files reach 1e-6
-    mirrored = np.linalg.det(metadata.rotation) < 0
+    numbers = np.concatenate([metadata.rotation.reshape(-1, 9), metadata.shift], 1)
     _refuse(
         metadata,
-        np.asarray(skewed | mirrored),
+        np.logical_not(np.isfinite(numbers)).max(1),
         "POSE-001",
-        "the pose is not a rotation; was it written by another program?",
+        "the pose is not a number; drop these rows",
     )
+    product = metadata.rotation @ metadata.rotation.transpose(0, 2, 1)
+    skewed = np.abs(product - np.eye(3)).max((1, 2)) > 1e-3  # float32 files reach 1e-6
+    skewed |= np.linalg.det(metadata.rotation) < 0
+    _refuse(metadata, skewed, "POSE-001", "the pose is not a rotation; which program wrote it?")
     unposed = len(metadata) > 1 and np.all(metadata.rotation == np.eye(3)) and not metadata.shift.any()
     if not unposed:
         return metadata
@@ -79,3 +79,14 @@ def _refuse(metadata: Metadata, bad: np.ndarray, code: str, what: str) -> None:
     first = ", ".join(str(row + 1) for row in rows[:3])
     count = f"{len(rows)} of {len(bad)} images"
     raise DataError(code, f"{metadata.source.path}: in {count} (first rows {first}) {what}")
+
+
+def require_poses(metadata: Metadata) -> None:
+    """Nothing where every image has a pose, else an error that says how to get poses."""
+    if metadata.has_poses:
+        return
+    path = metadata.source.path
+    if path.suffix in (".cs", ".csg"):
+        message = f"{path} has no alignments3D, so no poses"
+        raise DataError("CS-001", f"{message}; open the particles of a refinement, or state passthrough")
+    raise DataError("POSE-002", f"{path} has no poses, or they are all zero; refine the particles first")

@@ -6,11 +6,14 @@ import warnings
 from pathlib import Path
 
 from morphem.data.checks import check
+from morphem.data.cs import read_cs, read_csg
 from morphem.data.errors import DataError, MetadataWarning
+from morphem.data.foreign import read_arrays, read_bare_stack, with_pickles
 from morphem.data.options import MetadataOptions
 from morphem.data.record import AbstractSource, Metadata, write_metadata
 from morphem.data.relion import read_relion
-from morphem.data.star import StarFile, StarTable, read_star
+from morphem.data.star import StarFile, read_star
+from morphem.data.tomo import has_tilt_rows, read_optimisation_set, read_tilt_rows, read_tomo
 
 __all__ = ["AbstractSource", "Metadata", "MetadataOptions", "read_metadata", "write_metadata"]
 
@@ -23,7 +26,7 @@ def read_metadata(path: Path | str, options: MetadataOptions | None = None) -> M
     path, options = Path(path), options or MetadataOptions()
     if not path.is_file():
         raise DataError("PATH-001", f"{path} does not exist; check the spelling and the working directory")
-    metadata = check(_read(path, options), options)
+    metadata = check(with_pickles(_read(path, options), options), options)
     notes = [f"not modelled: {', '.join(metadata.unmodelled)}"] if metadata.unmodelled else []
     notes += [f"assumed: {', '.join(metadata.assumed)}"] if metadata.assumed else []
     if notes:
@@ -33,14 +36,49 @@ def read_metadata(path: Path | str, options: MetadataOptions | None = None) -> M
 
 def _read(path: Path, options: MetadataOptions) -> Metadata:
     if path.suffix == ".star":
-        star = read_star(path)
-        return read_relion(star, _particle_table(star), options)
+        return _read_star(read_star(path), options)
+    if path.suffix == ".cs":
+        return read_cs(path, options)
+    if path.suffix == ".csg":
+        return read_csg(path, options)
+    if path.suffix in (".mrcs", ".mrc", ".txt"):
+        return read_bare_stack(path, options)
+    if path.suffix == ".pkl":
+        n = len(read_arrays(path))
+        message = f"{path} holds {n} arrays or rows, but no images"
+        raise DataError("PATH-003", f"{message}; open the stack or star, and state this file as poses or ctf")
     raise DataError("PATH-003", f"{path}: a particle file ends in .star, .cs, .csg, .mrcs or .txt")
 
 
-def _particle_table(star: StarFile) -> StarTable:
-    for table in star.tables:
-        if "rlnImageName" in table:
-            return table
-    names = ", ".join(f"data_{table.name}" for table in star.tables)
-    raise DataError("STAR-003", f"{star.path}: no table has a column _rlnImageName (met {names})")
+def _read_star(star: StarFile, options: MetadataOptions) -> Metadata:
+    if any("rlnTomoParticlesFile" in table for table in star.tables):
+        return read_optimisation_set(star, options)
+    table = next((table for table in star.tables if "rlnImageName" in table), None)
+    if table is None:
+        raise DataError("STAR-003", f"{star.path}: {_without_images(star)}")
+    if "rlnTomoName" in table:
+        return read_tomo(star, options)
+    if has_tilt_rows(table):
+        return read_tilt_rows(star, table, options)
+    return read_relion(star, table, options)
+
+
+_OTHER_FILES = {
+    "rlnExperimentalDataStarFile": "an optimiser state, not particles; open the …_data.star of the same job",
+    "rlnReferenceImage": "a model, not particles; open the …_data.star of the same job",
+    "rlnJobTypeLabel": "the settings of a job, not particles; open the star file that the job wrote",
+    "rlnTomoTiltSeriesPixelSize": "tomograms, not particles; open the optimisation set",
+    "rlnTomoNominalStageTiltAngle": "one tilt series, not particles; open the optimisation set",
+    "rlnCenteredCoordinateXAngst": "positions without images; extract the particles first",
+    "rlnCoordinateX": "positions without images (no _rlnImageName); extract the particles first",
+}
+
+
+def _without_images(star: StarFile) -> str:
+    """What a star file without particle images is instead."""
+    labels = {label for table in star.tables for label in table.labels}
+    known = next((words for label, words in _OTHER_FILES.items() if label in labels), None)
+    if known is not None:
+        return f"this is {known}"
+    names = ", ".join(f"data_{table.name}" for table in star.tables[:6])
+    return f"no table has a column _rlnImageName (met {names})"

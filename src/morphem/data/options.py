@@ -10,10 +10,12 @@ from pathlib import Path
 class MetadataOptions:
     """Files that belong to the particle file, and values that win over it."""
 
+    datadir: Path | None = None
+    """Folder to look in first for what the file names."""
     passthrough: tuple[Path, ...] = ()
     """cryoSPARC passthrough files, joined by uid; those beside the file are found unasked."""
     alignment_class: int | None = None
-    """Take poses from alignments_class_k (or alignments3D_multi) of this class; default: best posterior."""
+    """Class of alignments_class_k or alignments3D_multi to take poses of; default: the most probable."""
     tomograms: Path | None = None
     """RELION 5 tomograms.star, where no optimisation set names it."""
     poses: Path | None = None

@@ -109,7 +109,8 @@ def read_relion(star: StarFile, table: StarTable, options: MetadataOptions) -> M
     files, file_index, image_index = _images(table.texts("rlnImageName"))
     rotation, shift = _poses(columns, pixel_size)
     optics, assumed = read_optics(columns, options)
-    group, group_names = _groups(columns, optics, pixel_size)
+    setting = (optics.voltage_kv, optics.cs_mm, optics.amplitude_contrast)
+    group, group_names = optics_groups(columns, pixel_size, *(column.numpy() for column in setting))
     n = len(table)
     return Metadata(
         source=RelionSource(star.path, star, table, pixel_size),
@@ -237,22 +238,15 @@ def _images(names: list[str]) -> tuple[tuple[str, ...], Int[np.ndarray, "n"], In
     return tuple(files), file_index, image_index
 
 
-def _groups(
-    columns: StarColumns, optics: Optics, pixel_size: Float[np.ndarray, "n"]
-) -> tuple[Int[np.ndarray, "n"], tuple[str, ...]]:
-    """Optics group of each row; without an optics table, rows of one microscope setting are a group."""
+def optics_groups(columns: StarColumns, *setting: np.ndarray) -> tuple[Int[np.ndarray, "n"], tuple[str, ...]]:
+    """Optics group of each row; without an optics table, rows of one microscope ``setting`` are a group."""
     if columns.optics is not None:
         used, group = np.unique(columns.optics_row, return_inverse=True)
-        has_names = "rlnOpticsGroupName" in columns.optics
-        names = (
-            columns.optics.texts("rlnOpticsGroupName")
-            if has_names
-            else list(map(str, range(1, used[-1] + 2)))
-        )
+        label = "rlnOpticsGroupName" if "rlnOpticsGroupName" in columns.optics else "rlnOpticsGroup"
+        names = columns.optics.texts(label)
         return group, tuple(names[row] for row in used)
-    setting = [optics.voltage_kv.numpy(), optics.cs_mm.numpy(), optics.amplitude_contrast.numpy(), pixel_size]
     group = dense(np.unique(np.stack(setting, -1), axis=0, return_inverse=True)[1].reshape(-1))
-    return group, tuple(f"group {k + 1}" for k in range(group.max() + 1))
+    return group, tuple(f"group {k + 1}" for k in range(group.max(initial=-1) + 1))
 
 
 def as_optics(columns: Mapping[str, np.ndarray]) -> Optics:

@@ -50,26 +50,22 @@ class StarTable:
     def numbers(self, label: str) -> Float[np.ndarray, "n"]:
         """A column as float64."""
         position = self._position(label)
-        if not self.rows:
-            return np.zeros(0)
         try:
-            return np.loadtxt(self.rows, np.float64, comments=None, quotechar='"', usecols=position, ndmin=1)
-        except ValueError as error:
-            for row, text in enumerate(self.texts(label)):
-                if not _is_number(text):
-                    where = f"{self.path}, line {self.line_numbers[row]}"
-                    raise DataError(
-                        "STAR-004", f"{where}: {label} should be a number, met {text!r}"
-                    ) from error
-            raise
+            return np.loadtxt(self.rows, np.float64, comments=None, usecols=position, ndmin=1)
+        except ValueError:  # a quoted number, or no number
+            texts = self.texts(label)
+        bad = next((row for row, text in enumerate(texts) if not _is_number(text)), None)
+        if bad is None:
+            return np.array([float(text) for text in texts])
+        where = f"{self.path}, line {self.line_numbers[bad]}"
+        raise DataError("STAR-004", f"{where}: {label} should be a number, met {texts[bad]!r}")
 
     def texts(self, label: str) -> list[str]:
         """A column as text, without quotes."""
         position = self._position(label)
-        if not self.rows:
-            return []
-        column = np.loadtxt(self.rows, object, comments=None, quotechar='"', usecols=position, ndmin=1)
-        return column.tolist()
+        if any('"' in row or "'" in row for row in self.rows):
+            return [_split(row)[position].strip("\"'") for row in self.rows]
+        return np.loadtxt(self.rows, object, comments=None, usecols=position, ndmin=1).tolist()
 
     def _position(self, label: str) -> int:
         if label not in self.labels:
