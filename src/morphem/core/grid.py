@@ -42,14 +42,19 @@ class Grid:
         """Length of the halved Fourier axis, ``box // 2 + 1``; also the number of shells to Nyquist."""
         return self.box // 2 + 1
 
-    def axis(self, device: torch.device | str | None = None) -> Float[Tensor, "d"]:
+    def axis(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Float[Tensor, "d"]:
         """Pixel coordinates along one axis, Å."""
-        return (torch.arange(self.box, device=device) - self.box // 2) * self.pixel_size
+        dtype = dtype or torch.get_default_dtype()
+        return (torch.arange(self.box, device=device, dtype=dtype) - self.box // 2) * self.pixel_size
 
-    def frequencies(self, device: torch.device | str | None = None) -> Float[Tensor, "d h 2"]:
+    def frequencies(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Float[Tensor, "d h 2"]:
         """Spatial frequencies ``(fx, fy)`` of the half plane in FFT order, 1/Å."""
-        fy = torch.fft.fftfreq(self.box, self.pixel_size, device=device)
-        fx = torch.fft.rfftfreq(self.box, self.pixel_size, device=device)
+        fy = torch.fft.fftfreq(self.box, self.pixel_size, device=device, dtype=dtype)
+        fx = torch.fft.rfftfreq(self.box, self.pixel_size, device=device, dtype=dtype)
         return torch.stack([fx.expand(self.box, -1), fy[:, None].expand(-1, self.half)], dim=-1)
 
     def shells(self, device: torch.device | str | None = None) -> Int[Tensor, "d h"]:

@@ -1,0 +1,1 @@
+"""The physics of image formation: pure functions of words."""
