@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from morphem.data.mrc import MrcHeader
 from morphem.data.resample import resample
 
 _OPEN_STACKS = 64
-_RESIDENT_BYTES = 2**27  # of mapped pages before they are given back to the system
+_RESIDENT_BYTES = 2**21  # read from one map before its pages are given back to the system
 
 
 class AbstractImages(ABC):
@@ -76,6 +78,26 @@ class MemoryImages(AbstractImages):
         return hashlib.sha256(self.images.contiguous().numpy().tobytes()).hexdigest()
 
 
+class MappedArray:
+    """Numbers in a file, mapped into memory; pages that were read do not pile up in this process."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._rows = np.frombuffer(self._map, dtype, math.prod(shape), offset).reshape(shape)
+        self._touched = 0
+
+    def take(self, rows: Int[np.ndarray, "b"]) -> np.ndarray:
+        """Copies of ``rows`` along the first axis, float32."""
+        taken = self._rows[rows]
+        self._touched += taken.nbytes
+        if self._touched > _RESIDENT_BYTES and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            # they stay in the system's cache as long as there is room
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
+        return taken.astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Whereabouts:
     """Where each image lies and how to bring it to the common grid.
@@ -102,8 +124,7 @@ class MappedImages(AbstractImages):
 
     def __init__(self, stacks: Sequence[MrcHeader], where: Whereabouts, grid: Grid) -> None:
         self.stacks, self.where, self.grid = stacks, where, grid
-        self._open: OrderedDict[int, _MappedStack] = OrderedDict()
-        self._touched = 0
+        self._open: OrderedDict[int, MappedArray] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -142,29 +163,44 @@ class MappedImages(AbstractImages):
 
     def _take(self, file: int, images: Int[np.ndarray, "b"]) -> Float[np.ndarray, "b c c"]:
         if file not in self._open:
-            self._open[file] = _MappedStack(self.stacks[file])
+            header = self.stacks[file]
+            self._open[file] = MappedArray(header.path, header.shape, header.dtype, header.offset)
             if len(self._open) > _OPEN_STACKS:
                 self._open.popitem(last=False)
         self._open.move_to_end(file)
-        taken = self._open[file].images[images]
-        self._touched += taken.nbytes
-        if self._touched > _RESIDENT_BYTES:
-            for stack in self._open.values():
-                stack.give_back()
-            self._touched = 0
-        return taken.astype(np.float32)
+        return self._open[file].take(images)
 
 
-class _MappedStack:
-    """One stack, mapped; freed with the last reference."""
+class ShuffledImages(AbstractImages):
+    """Prepared images in one ``.npy`` file, where they lie in random order."""
 
-    def __init__(self, header: MrcHeader) -> None:
-        with header.path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        count = int(np.prod(header.shape))
-        self.images = np.frombuffer(self._map, header.dtype, count, header.offset).reshape(header.shape)
+    def __init__(self, path: Path, place: Int[Tensor, "n"]) -> None:
+        """Map the file; image ``i`` is its entry ``place[i]``."""
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            self._array = MappedArray(path, shape, dtype, file.tell())
+        self.path, self.place = path, place
 
-    def give_back(self) -> None:
-        """Drop pages from this process; they stay in the system's cache as long as there is room."""
-        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-            self._map.madvise(mmap.MADV_DONTNEED)
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def read(self, rows: Int[Tensor, "b"]) -> Float[Tensor, "b d d"]:
+        """Images in the order of ``rows``, float32."""
+        return torch.from_numpy(self._array.take(self.place[rows].numpy()))
+
+    def select(self, rows: Int[Tensor, "b"]) -> ShuffledImages:
+        """Only these images; nothing is read."""
+        return ShuffledImages(self.path, self.place[rows])
+
+    def name(self, row: int) -> str:
+        """``entry 3 of file.npy``, counted from 1."""
+        return f"entry {int(self.place[row]) + 1} of {self.path}"
+
+    def fingerprint(self) -> str:
+        """Hash of the file's name, which tells its content, and of which entries are taken."""
+        return hashlib.sha256(self.path.name.encode() + self.place.numpy().tobytes()).hexdigest()
+
+    def sequence(self) -> Int[Tensor, "n"]:
+        """Rows as they lie in the file."""
+        return self.place.argsort()

@@ -76,11 +76,14 @@ class ParticleStack:
 
     def read(self, rows: Int[Tensor, "b"]) -> Particles:
         """A batch, in the order of ``rows``; an image with a value that is not a number is an error."""
+        batch, finite = self.read_unchecked(rows)
+        self.refuse_rows(rows[~finite])
+        return batch
+
+    def read_unchecked(self, rows: Int[Tensor, "b"]) -> tuple[Particles, Bool[Tensor, "b"]]:
+        """A batch, and which of its images are numbers throughout."""
         images = self.images.read(rows)
-        finite = images.isfinite().all(-1).all(-1)
-        if not finite.all():
-            raise DataError("NAN-001", self._not_numbers(rows[~finite]))
-        return Particles(
+        batch = Particles(
             images=images,
             poses=self.poses[rows],
             optics=self.optics[rows],
@@ -90,6 +93,16 @@ class ParticleStack:
             grid=self.grid,
             has_poses=self.has_poses,
         )
+        return batch, images.isfinite().all(-1).all(-1)
+
+    def refuse_rows(self, rows: Int[Tensor, "b"]) -> None:
+        """Raise an error that names ``rows`` as no numbers, if there are any."""
+        if not len(rows):
+            return
+        names = "; ".join(f"row {row + 1}, {self.images.name(row)}" for row in rows[:3].tolist())
+        more = " and more" if len(rows) > 3 else ""
+        met = f"{len(rows)} of {len(self)} images hold values that are not a number"
+        raise DataError("NAN-001", f"{met} ({names}{more}); leave these rows out")
 
     def select(self, rows: Int[Tensor, "b"]) -> ParticleStack:
         """Only these images, in this order; particles and nothing else are renumbered without gaps."""
@@ -126,11 +139,6 @@ class ParticleStack:
         stretches = list(sequence.split(_BLOCK))
         chosen = [stretches[k] for k in order(len(stretches), seed, epoch)]
         return torch.cat([part[order(len(part), seed + k + 1, epoch)] for k, part in enumerate(chosen)])
-
-    def _not_numbers(self, rows: Int[Tensor, "b"]) -> str:
-        names = "; ".join(f"row {row + 1}, {self.images.name(row)}" for row in rows[:3].tolist())
-        more = " and more" if len(rows) > 3 else ""
-        return f"{len(rows)} images hold values that are not a number ({names}{more}); leave these rows out"
 
 
 def order(n: int, seed: int, epoch: int) -> Int[Tensor, "n"]:
@@ -190,7 +198,7 @@ def open_stack(
         images=MappedImages(stacks, where, grid),
         grid=grid,
         poses=metadata.poses,
-        optics=metadata.optics,
+        optics=Optics(**{name: column.float() for name, column in vars(metadata.optics).items()}),
         particle=torch.from_numpy(metadata.particle),
         group=torch.from_numpy(metadata.group),
         half=torch.from_numpy(metadata.half),
