@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,8 +22,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        message = f"{path} could not be written: {reason}; free space or choose another folder"
-        raise DataError("DISK-001", message) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        fix = "free space or choose another folder" if full else "choose another folder or ask its owner"
+        message = f"{path} could not be written: {error.strerror or error}; {fix}"
+        raise DataError("DISK-001" if full else "DISK-002", message) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may be no folder
+            temporary.unlink(missing_ok=True)
