@@ -10,6 +10,9 @@ import warnings
 from collections.abc import Sequence
 
 COMMANDS = {
+    "reconstruct": "run a method on a particle file: morphem reconstruct METHOD PARTICLES -o RUN",
+    "volumes": "maps of a finished run at states, particles, latents, or along a component",
+    "status": "how far a run is: stage, progress, time left",
     "methods": "list what `reconstruct` can do",
     "doctor": "look at this machine: packages, processors, memory, disk",
 }

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import tyro
 
 from morphem.cli.show import show_rows
+from morphem.data.options import MetadataOptions
+from morphem.report.options import Choice, Preparation
+
+Config = TypeVar("Config")
+Argument = tyro.conf.Positional
 
 
 @dataclass(frozen=True)
@@ -33,3 +39,99 @@ def doctor(arguments: list[str]) -> int:
     else:
         show_rows([(finding.name, finding.value, finding.problem) for finding in findings])
     return int(any(finding.problem for finding in findings))
+
+
+@dataclass(frozen=True)
+class ParticleOptions:
+    """A particle file and how to read it."""
+
+    particles: Argument[Path]
+    """Particle file: .star, .cs, .csg or .pkl."""
+    datadir: Path | None = None
+    """Folder to look for the image stacks in, before all others."""
+    crop: int | None = None
+    """Pixels to keep around the origin; needed where the box is odd."""
+    input: MetadataOptions = field(default_factory=MetadataOptions)
+    """Companion files, and values that win over the particle file."""
+
+
+@dataclass(frozen=True)
+class ReconstructOptions(Generic[Config]):
+    """From particles to results in a folder; the same command goes on after a kill."""
+
+    source: Annotated[ParticleOptions, tyro.conf.arg(name="")]
+    """The particles."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The run's folder."""
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    """The method."""
+    preparation: Annotated[Preparation, tyro.conf.arg(name="")] = field(default_factory=Preparation)
+    """How images are made ready."""
+    preset: str = ""
+    """Ready-made configuration of the method to start from."""
+
+
+def reconstruct(arguments: list[str]) -> int:
+    """Run a method."""
+    from morphem.data.stack import open_stack
+    from morphem.report.api import preset_of, run_method
+
+    method, *words = arguments
+    config = preset_of(method, _option(words, "--preset"))
+    kind = ReconstructOptions[type(config)]
+    start = kind(ParticleOptions(tyro.MISSING), tyro.MISSING, config)
+    options = tyro.cli(kind, args=words, default=start, prog=f"morphem reconstruct {method}")
+    source = options.source
+    stack = open_stack(source.particles, source.datadir, source.input, source.crop)
+    run_method(method, stack, options.config, options.out, options.preparation)
+    return 0
+
+
+def _option(words: list[str], name: str) -> str:
+    """Value of an option that must be known before the others are; empty where it is absent."""
+    given = [after for word, after in zip(words, [*words[1:], ""], strict=True) if word == name]
+    given += [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
+    return given[-1] if given else ""
+
+
+@dataclass(frozen=True)
+class VolumeOptions:
+    """Maps of a finished run; several kinds may be asked for at once."""
+
+    run: Argument[Path]
+    """The run's folder."""
+    choice: Annotated[Choice, tyro.conf.arg(name="")]
+    """Which."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Where to write the maps; RUN/volumes by default."""
+    like: Path | None = None
+    """Map whose origin to take, so that both overlay; zero by default, as in RELION and cryoSPARC."""
+
+
+def volumes(arguments: list[str]) -> int:
+    """Write maps of a run."""
+    options = tyro.cli(VolumeOptions, args=arguments, prog="morphem volumes")
+    from morphem.report.api import load
+    from morphem.report.volumes import write_volumes
+
+    out = options.out or options.run / "volumes"
+    paths = write_volumes(load(options.run), options.choice, out, options.like)
+    print(f"{len(paths)} maps in {out}; {out / 'open.cxc'} opens them in ChimeraX")
+    return 0
+
+
+@dataclass(frozen=True)
+class StatusOptions:
+    """How far a run is."""
+
+    run: Argument[Path]
+    """The run's folder."""
+
+
+def status(arguments: list[str]) -> int:
+    """Show a run's last sign of life."""
+    file = tyro.cli(StatusOptions, args=arguments, prog="morphem status").run / "status.json"
+    facts = json.loads(file.read_text(encoding="utf-8"))
+    facts["written"] = f"{time.time() - file.stat().st_mtime:.0f} s ago"
+    show_rows([(name.replace("_", " "), str(value)) for name, value in facts.items()])
+    return 0

@@ -108,3 +108,20 @@ def test_doctor_tells_programs_what_it_tells_people(tmp_path, capsys):
 def test_doctor_fails_where_nothing_can_be_written(tmp_path, capsys):
     assert cli.main(["doctor", str(tmp_path / "nowhere")]) == 1
     assert "cannot write here" in capsys.readouterr().out
+
+
+def test_status_shows_the_last_sign_of_life(tmp_path, capsys):
+    (tmp_path / "status.json").write_text('{"stage": "parts", "eta_s": 12}')
+    assert cli.main(["status", str(tmp_path)]) == 0
+    assert "parts" in capsys.readouterr().out
+
+
+def test_status_of_no_run_names_the_missing_file(tmp_path, capsys):
+    assert cli.main(["status", str(tmp_path)]) == 1
+    assert f"E-PATH-001 {tmp_path / 'status.json'}" in capsys.readouterr().err
+
+
+def test_an_option_may_be_known_before_the_others():
+    assert commands._option(["a.star", "--preset", "paper"], "--preset") == "paper"
+    assert commands._option(["--preset=paper"], "--preset") == "paper"
+    assert commands._option(["a.star"], "--preset") == ""
