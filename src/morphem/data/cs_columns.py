@@ -107,7 +107,7 @@ def read_optics(columns: CsColumns, options: MetadataOptions) -> Optics:
 
 def unmodelled_aberrations(columns: CsColumns) -> tuple[str, ...]:
     """What the dataset holds that the imaging model leaves out, where it is not nil."""
-    return tuple(words for name, words in _ABERRATIONS.items() if np.any(columns.take(name, 0)))
+    return tuple(words for name, words in _ABERRATIONS.items() if np.any(columns.arrays.get(name, 0)))
 
 
 def _candidates(columns: CsColumns, options: MetadataOptions) -> dict[str, np.ndarray] | None:

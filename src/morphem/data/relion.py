@@ -50,7 +50,7 @@ class StarColumns:
     def take(self, label: str, default: float) -> Float[np.ndarray, "n"]:
         """A column, or a constant where neither table has it."""
         found = self.find(label)
-        return np.full(len(self.particles), default) if found is None else found
+        return np.full(len(self.particles), float(default)) if found is None else found
 
     def require(self, label: str, given: float | None, code: str, fix: str) -> Float[np.ndarray, "n"]:
         """The value that the user stated, else the column, else a coded error that says what to do."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +37,9 @@ class StarTable:
     path: Path
     name: str
     labels: tuple[str, ...]
-    rows: Sequence[str]
-    line_numbers: Sequence[int]
-    label_lines: Sequence[int]
+    rows: Sequence[str] = field(repr=False)
+    line_numbers: Sequence[int] = field(repr=False)
+    label_lines: Sequence[int] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -79,7 +79,7 @@ class StarFile:
     """A STAR file, line by line and table by table."""
 
     path: Path
-    lines: Sequence[str]
+    lines: Sequence[str] = field(repr=False)
     tables: Sequence[StarTable]
 
     def table(self, *names: str) -> StarTable | None:

@@ -72,7 +72,7 @@ def has_tilt_rows(table: StarTable) -> bool:
     if "rlnGroupName" not in table or "rlnCtfBfactor" not in table:
         return False
     b_factor = table.numbers("rlnCtfBfactor")
-    return len(b_factor) > 0 and b_factor.max() <= 0 and b_factor.min() < 0
+    return bool(b_factor.max(initial=0) <= 0 and b_factor.min(initial=0) < 0)
 
 
 def read_optimisation_set(star: StarFile, options: MetadataOptions) -> Metadata:
