@@ -1,0 +1,176 @@
+"""Eight numbers handled by one instruction, as a type that Numba-compiled loops can use.
+
+The compiler cannot prove that a row of an image and a table do not overlap, so it leaves short loops over
+pixels scalar. Saying the vectors outright makes the windowed kernel several times faster. ``array`` arguments
+are contiguous; an index counts elements from the first one. Nothing is checked: the caller keeps inside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import Signature
+from numba.extending import intrinsic, models, register_model
+from numba.np.arrayobj import make_array
+
+LANES = 8
+Typed = tuple[Signature, Callable[..., Any]]
+
+
+class Lanes(types.Type):
+    """Numba's name for :data:`LANES` floating-point numbers of one precision."""
+
+    def __init__(self, scalar: types.Float) -> None:
+        self.scalar = scalar
+        super().__init__(name=f"Lanes({scalar})")
+
+
+@register_model(Lanes)
+class LanesModel(models.PrimitiveModel):
+    """An LLVM vector, kept in registers."""
+
+    def __init__(self, dmm: Any, fe_type: Lanes) -> None:
+        super().__init__(dmm, fe_type, _vector(fe_type.scalar))
+
+
+def _vector(scalar: types.Float) -> ir.VectorType:
+    return ir.VectorType(ir.FloatType() if scalar == types.float32 else ir.DoubleType(), LANES)
+
+
+def _place(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+    """Pointer to the eight elements that begin at an index of an array."""
+    array = make_array(signature.args[0])(context, builder, arguments[0])
+    pointer = builder.gep(array.data, [arguments[1]])
+    return builder.bitcast(pointer, _vector(signature.args[0].dtype).as_pointer())
+
+
+def _constant(vector: ir.VectorType, value: float) -> ir.Constant:
+    return ir.Constant(vector, [value] * LANES)
+
+
+def _spread(builder: Any, vector: ir.VectorType, value: Any) -> Any:
+    single = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
+    every = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), every)
+
+
+@intrinsic
+def load(typing_context: Any, array: types.Array, index: types.Integer) -> Typed:
+    """Lanes ``array[index : index + LANES]``."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        pointer = _place(context, builder, signature, arguments)
+        return builder.load(pointer, align=signature.args[0].dtype.bitwidth // 8)
+
+    return Lanes(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+def store(typing_context: Any, array: types.Array, index: types.Integer, lanes: Lanes) -> Typed:
+    """Write lanes to ``array[index : index + LANES]``."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        pointer = _place(context, builder, signature, arguments)
+        builder.store(arguments[2], pointer, align=signature.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, lanes), generate
+
+
+@intrinsic
+def spread(typing_context: Any, array: types.Array, value: types.Number) -> Typed:
+    """Lanes that all hold ``value``, in the precision of ``array``."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        return _spread(builder, _vector(signature.args[0].dtype), arguments[1])
+
+    return Lanes(array.dtype)(array, array.dtype), generate
+
+
+@intrinsic
+def count_from(typing_context: Any, array: types.Array, start: types.Number) -> Typed:
+    """Lanes ``start, start + 1, …``, in the precision of ``array``."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        vector = _vector(signature.args[0].dtype)
+        steps = ir.Constant(vector, [float(lane) for lane in range(LANES)])
+        return builder.fadd(_spread(builder, vector, arguments[1]), steps)
+
+    return Lanes(array.dtype)(array, array.dtype), generate
+
+
+@intrinsic
+def times(typing_context: Any, a: Lanes, b: Lanes) -> Typed:
+    """``a · b``."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        return builder.fmul(*arguments)
+
+    return a(a, b), generate
+
+
+@intrinsic
+def times_plus(typing_context: Any, a: Lanes, b: Lanes, c: Lanes) -> Typed:
+    """``a · b + c``, rounded once where the processor can."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        a, b, c = arguments
+        return builder.fadd(builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
+
+    return a(a, b, c), generate
+
+
+@intrinsic
+def total(typing_context: Any, lanes: Lanes) -> Typed:
+    """Sum of all lanes, always in the same order."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        value, width = arguments[0], LANES
+        while width > 1:
+            width //= 2
+            halves = [
+                builder.shuffle_vector(
+                    value,
+                    ir.Constant(value.type, ir.Undefined),
+                    ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(first, first + width))),
+                )
+                for first in (0, width)
+            ]
+            value = builder.fadd(*halves)
+        return builder.extract_element(value, ir.IntType(32)(0))
+
+    return lanes.scalar(lanes), generate
+
+
+@intrinsic
+def power_of_two(typing_context: Any, exponent: Lanes) -> Typed:
+    """``2 ** exponent`` for ``exponent ≤ 0``; what is below the smallest normal number comes out as that.
+
+    ``2**n · 2**f`` with integer n and ``|f| ≤ ½``: n goes into the exponent bits, ``2**f`` is a series.
+    """
+    single = exponent.scalar == types.float32
+    integer, mantissa, bias, order = (
+        (ir.IntType(32), 23, 127, 7) if single else (ir.IntType(64), 52, 1023, 13)
+    )
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        vector = _vector(signature.args[0].scalar)
+        integers = ir.VectorType(integer, LANES)
+        lowest = _constant(vector, float(1 - bias))
+        y = builder.select(builder.fcmp_ordered(">", arguments[0], lowest), arguments[0], lowest)
+        n = builder.fptosi(builder.fsub(y, _constant(vector, 0.5)), integers)
+        f = builder.fsub(y, builder.sitofp(n, vector))
+        series = _constant(vector, math.log(2) ** order / math.factorial(order))
+        for k in reversed(range(order)):
+            product = builder.fmul(series, f, flags=("contract",))
+            term = _constant(vector, math.log(2) ** k / math.factorial(k))
+            series = builder.fadd(product, term, flags=("contract",))
+        biased = builder.add(n, ir.Constant(integers, [bias] * LANES))
+        bits = builder.shl(biased, ir.Constant(integers, [mantissa] * LANES))
+        return builder.fmul(series, builder.bitcast(bits, vector))
+
+    return exponent(exponent), generate
