@@ -39,8 +39,8 @@ def _check_optics(metadata: Metadata) -> None:
 
 
 def _check_duplicates(metadata: Metadata) -> None:
-    place = np.stack([metadata.file_index, metadata.image_index], -1)
-    _, first, counts = np.unique(place, axis=0, return_index=True, return_counts=True)
+    place = metadata.file_index * (metadata.image_index.max() + 1) + metadata.image_index
+    _, first, counts = np.unique(place, return_index=True, return_counts=True)
     repeated = np.zeros(len(metadata), bool)
     repeated[first[counts > 1]] = True
     fix = "the same image is named by several rows; remove them, or state allow_duplicates=True"

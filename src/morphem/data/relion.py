@@ -15,7 +15,7 @@ from morphem.core.types import Optics, Poses
 from morphem.data.errors import DataError
 from morphem.data.options import MetadataOptions
 from morphem.data.record import AbstractSource, Metadata, dense, numbered
-from morphem.data.star import StarFile, StarTable
+from morphem.data.star import PackedStar, StarFile, StarTable
 
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _WITHOUT_ABERRATION = {"rlnMagMat00": 1.0, "rlnMagMat01": 0.0, "rlnMagMat10": 0.0, "rlnMagMat11": 1.0}
@@ -68,8 +68,7 @@ class RelionSource(AbstractSource):
     """A particle star file."""
 
     path: Path
-    star: StarFile
-    table: StarTable
+    star: PackedStar
     pixel_size: Float[np.ndarray, "m"]
 
     def write(
@@ -80,21 +79,17 @@ class RelionSource(AbstractSource):
         poses: Poses | None,
     ) -> None:
         """Write rows with their text as it was; Euler angles and origins only where ``poses`` are given."""
+        star = self.star.unpack()
+        table = image_table(star)
         texts = as_texts(columns)
         if poses is not None:
-            texts |= self._pose_texts(poses, self.pixel_size[rows])
-        self.star.write(path, self.table, rows, texts)
+            texts |= _pose_texts(table, poses, self.pixel_size[rows])
+        star.write(path, table, rows, texts)
 
-    def _pose_texts(self, poses: Poses, pixel_size: Float[np.ndarray, "b"]) -> dict[str, list[str]]:
-        degrees = torch.rad2deg(rotations.to_euler(poses.rotation.double())).numpy()
-        origin = -poses.shift.double().numpy()
-        columns = dict(zip(_ANGLES, degrees.T, strict=True))
-        in_pixels = "rlnOriginX" in self.table
-        if in_pixels:
-            columns |= {"rlnOriginX": origin[:, 0] / pixel_size, "rlnOriginY": origin[:, 1] / pixel_size}
-        if "rlnOriginXAngst" in self.table or not in_pixels:
-            columns |= {"rlnOriginXAngst": origin[:, 0], "rlnOriginYAngst": origin[:, 1]}
-        return {label: [f"{value:.6f}" for value in column] for label, column in columns.items()}
+
+def image_table(star: StarFile) -> StarTable:
+    """The first table that names images."""
+    return next(table for table in star.tables if "rlnImageName" in table)
 
 
 def as_texts(columns: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
@@ -113,7 +108,7 @@ def read_relion(star: StarFile, table: StarTable, options: MetadataOptions) -> M
     group, group_names = optics_groups(columns, pixel_size, *(column.numpy() for column in setting))
     n = len(table)
     return Metadata(
-        source=RelionSource(star.path, star, table, pixel_size),
+        source=RelionSource(star.path, star.pack(), pixel_size),
         row=np.arange(n),
         uid=None,
         files=files,
@@ -262,6 +257,18 @@ def optics_without_ctf(n: int) -> Optics:
 
 def _vector(text: str) -> list[float]:
     return [float(word) for word in text.strip("[]").split(",") if word]
+
+
+def _pose_texts(table: StarTable, poses: Poses, pixel_size: Float[np.ndarray, "b"]) -> dict[str, list[str]]:
+    degrees = torch.rad2deg(rotations.to_euler(poses.rotation.double())).numpy()
+    origin = -poses.shift.double().numpy()
+    columns = dict(zip(_ANGLES, degrees.T, strict=True))
+    in_pixels = "rlnOriginX" in table
+    if in_pixels:
+        columns |= {"rlnOriginX": origin[:, 0] / pixel_size, "rlnOriginY": origin[:, 1] / pixel_size}
+    if "rlnOriginXAngst" in table or not in_pixels:
+        columns |= {"rlnOriginXAngst": origin[:, 0], "rlnOriginYAngst": origin[:, 1]}
+    return {label: [f"{value:.6f}" for value in column] for label, column in columns.items()}
 
 
 def _word(value: float | str) -> str:

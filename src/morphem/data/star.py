@@ -8,8 +8,10 @@ of 26 columns take 2.2 s and 250 MB, against 4.9 s and 710 MB through starfile's
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,16 +51,25 @@ class StarTable:
 
     def numbers(self, label: str) -> Float[np.ndarray, "n"]:
         """A column as float64."""
-        position = self._position(label)
-        try:
-            return np.loadtxt(self.rows, np.float64, comments=None, usecols=position, ndmin=1)
-        except ValueError:  # a quoted number, or no number
-            texts = self.texts(label)
+        if label in self._numeric:
+            return self._numeric[label]
+        texts = self.texts(label)  # a quoted number, or no number
         bad = next((row for row, text in enumerate(texts) if not _is_number(text)), None)
         if bad is None:
             return np.array([float(text) for text in texts])
         where = f"{self.path}, line {self.line_numbers[bad]}"
         raise DataError("STAR-004", f"{where}: {label} should be a number, met {texts[bad]!r}")
+
+    @cached_property
+    def _numeric(self) -> dict[str, Float[np.ndarray, "n"]]:
+        """Columns that begin with a number, all in one pass over the text; none where a row has no number."""
+        words = _split(self.rows[0]) if self.rows else []
+        positions = [k for k, word in enumerate(words) if _is_number(word)]
+        try:
+            block = np.loadtxt(self.rows, np.float64, comments=None, usecols=positions, ndmin=2)
+        except ValueError:
+            return {}
+        return {self.labels[k]: block[:, column] for column, k in enumerate(positions)}
 
     def texts(self, label: str) -> list[str]:
         """A column as text, without quotes."""
@@ -85,6 +96,11 @@ class StarFile:
     def table(self, *names: str) -> StarTable | None:
         """The first block called by one of ``names``, if there is one."""
         return next((table for table in self.tables if table.name in names), None)
+
+    def pack(self) -> PackedStar:
+        """Its text, compressed four- to fivefold."""
+        text = "".join(self.lines).encode("utf-8", "surrogateescape")
+        return PackedStar(self.path, zlib.compress(text, level=1))
 
     def write(
         self,
@@ -118,16 +134,33 @@ class StarFile:
         return f"_{label}{number}{end}"
 
 
+@dataclass(frozen=True)
+class PackedStar:
+    """The text of a file, compressed: enough to write it again, even where the file has gone since."""
+
+    path: Path
+    text: bytes = field(repr=False)
+
+    def unpack(self) -> StarFile:
+        """The file as it was read."""
+        return parse_star(self.path, zlib.decompress(self.text))
+
+
 def read_star(path: Path) -> StarFile:
     """Every table of a STAR file; ragged rows are refused with their line."""
-    text = Path(path).read_bytes().decode("utf-8", "surrogateescape")
+    return parse_star(Path(path), Path(path).read_bytes())
+
+
+def parse_star(path: Path, content: bytes) -> StarFile:
+    """Every table of the content of a STAR file called ``path``."""
+    text = content.decode("utf-8", "surrogateescape")
     if text.startswith("version https://git-lfs"):
         raise DataError("STAR-002", f"{path} is a git-lfs pointer, not the file itself; run `git lfs pull`")
     lines = text.splitlines(keepends=True) if "\r" not in text else re.findall(r"[^\n]*\n|[^\n]+", text)
-    tables = [_read_table(Path(path), lines, *block) for block in _blocks(lines)]
+    tables = [_read_table(path, lines, *block) for block in _blocks(lines)]
     if not tables:
         raise DataError("STAR-002", f"{path} has no data_ block with columns, so it is not a STAR file")
-    return StarFile(Path(path), lines, tables)
+    return StarFile(path, lines, tables)
 
 
 def _blocks(lines: Sequence[str]) -> list[tuple[str, list[int]]]:

@@ -25,13 +25,14 @@ from morphem.data.relion import (
     StarColumns,
     as_optics,
     as_texts,
+    image_table,
     optics_groups,
     optics_without_ctf,
     read_relion,
     star_columns,
     unmodelled_aberrations,
 )
-from morphem.data.star import StarFile, StarTable, read_star
+from morphem.data.star import PackedStar, StarFile, StarTable, read_star
 from morphem.data.tilts import Tilts, read_tilts
 
 
@@ -40,8 +41,7 @@ class TomoSource(AbstractSource):
     """A particle star file whose rows stand for several images each."""
 
     path: Path
-    star: StarFile
-    table: StarTable
+    star: PackedStar
 
     def write(
         self, path: Path, rows: np.ndarray, columns: Mapping[str, np.ndarray], poses: Poses | None
@@ -52,7 +52,8 @@ class TomoSource(AbstractSource):
             raise DataError("POSE-003", f"{message} to it; write it without poses")
         first = np.sort(np.unique(rows, return_index=True)[1])
         texts = as_texts({name: np.asarray(values)[first] for name, values in columns.items()})
-        self.star.write(path, self.table, rows[first], texts)
+        star = self.star.unpack()
+        star.write(path, image_table(star), rows[first], texts)
 
 
 def read_tilt_rows(star: StarFile, table: StarTable, options: MetadataOptions) -> Metadata:
@@ -91,7 +92,7 @@ def read_optimisation_set(star: StarFile, options: MetadataOptions) -> Metadata:
 
 def read_tomo(star: StarFile, options: MetadataOptions) -> Metadata:
     """One row per visible tilt image of a RELION 5 or WarpTools particle table of 2-D stacks."""
-    table = next(table for table in star.tables if "rlnImageName" in table)
+    table = image_table(star)
     columns = star_columns(star, table)
     if columns.take("rlnImageDimensionality", 2).max() > 2:
         message = f"{star.path}: its images are pseudo-subtomograms, which are volumes"
@@ -108,7 +109,7 @@ def read_tomo(star: StarFile, options: MetadataOptions) -> Metadata:
     group, group_names = optics_groups(columns, tomogram)
     pixel_size = columns.require("rlnImagePixelSize", options.pixel_size, "PIX-001", "state pixel_size in Å")
     return Metadata(
-        source=TomoSource(star.path, star, table),
+        source=TomoSource(star.path, star.pack()),
         row=row,
         uid=None,
         files=tuple(files),
