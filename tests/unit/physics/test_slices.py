@@ -162,7 +162,7 @@ def agreement(found: Volume, expected: Volume) -> tuple[torch.Tensor, torch.Tens
 
 
 def test_back_projection_restores_the_map_in_its_own_units():
-    correlation, ratio = agreement(backproject(blob(), torch.ones(16, 9, dtype=torch.float64)), blob())
+    correlation, ratio = agreement(backproject(blob(), torch.ones(400, 16, 9, dtype=torch.float64)), blob())
     assert correlation.min() > 0.999
     assert torch.allclose(ratio, torch.ones_like(ratio), atol=0.03)
 
