@@ -62,7 +62,7 @@ def _guarded(name: str, arguments: list[str], debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if debug:
             raise
         print(importlib.import_module("morphem.cli.errors").explain(error), file=sys.stderr)

@@ -69,11 +69,14 @@ class ReconstructOptions(Generic[Config]):
     """How images are made ready."""
     preset: str = ""
     """Ready-made configuration of the method to start from."""
+    overwrite: bool = False
+    """Forget another run that is in the folder."""
 
 
 def reconstruct(arguments: list[str]) -> int:
     """Run a method."""
     from morphem.data.stack import open_stack
+    from morphem.engine.run import open_run
     from morphem.report.api import preset_of, run_method
 
     method, *words = arguments
@@ -83,7 +86,9 @@ def reconstruct(arguments: list[str]) -> int:
     options = tyro.cli(kind, args=words, default=start, prog=f"morphem reconstruct {method}")
     source = options.source
     stack = open_stack(source.particles, source.datadir, source.input, source.crop)
-    run_method(method, stack, options.config, options.out, options.preparation)
+    run = open_run(options.out, options.config, stack, options.overwrite)
+    run_method(method, stack, options.config, run, options.preparation)
+    print(f"results are in {options.out}")
     return 0
 
 

@@ -1,0 +1,99 @@
+"""The whole road from particles to results on disk, the same for Python and the command line."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from morphem.data.preprocess import prepare
+from morphem.data.stack import ParticleStack, open_stack
+from morphem.engine import ranks
+from morphem.engine.reconstruction import Reconstruction
+from morphem.engine.run import Run, open_run
+from morphem.methods import load_method
+from morphem.report.options import Preparation
+
+
+def reconstruct(
+    method: str,
+    stack: ParticleStack | Path | str,
+    out: Path | str,
+    preset: str = "",
+    preparation: Preparation = Preparation(),
+    overwrite: bool = False,
+    **settings: object,
+) -> Reconstruction:
+    """Run a method on particles and leave its results in a folder; the same call goes on after a kill.
+
+    Args:
+        method: A name of :func:`morphem.methods.registry`.
+        stack: Particles, or the file that describes them.
+        out: The run's folder.
+        preset: One of the method's ready-made configurations; its default if empty.
+        preparation: How images are made ready.
+        overwrite: Whether to forget another run that is in the folder.
+        **settings: Fields of the configuration to change; ``stage__epochs`` for those of a stage.
+    """
+    opened = stack if isinstance(stack, ParticleStack) else open_stack(stack)
+    config = with_settings(preset_of(method, preset), settings)
+    run = open_run(out, config, opened, overwrite)
+    return run_method(method, opened, config, run, preparation)
+
+
+def run_method(
+    method: str, stack: ParticleStack, config: object, run: Run, preparation: Preparation
+) -> Reconstruction:
+    """Prepare the particles, run the method, save what it found; a failure is kept in ``log.txt``."""
+    try:
+        ready = _ready(stack, run.root / "cache", preparation)
+        found = load_method(method).reconstruct(ready, config, run)
+        found.save(run.root, stack)
+    except Exception:
+        _keep(traceback.format_exc(), run.root)
+        raise
+    return found
+
+
+def load(run: Path | str) -> Reconstruction:
+    """What a finished run found."""
+    return Reconstruction.load(Path(run))
+
+
+def preset_of(method: str, preset: str) -> object:
+    """A method's configuration by name; its default if the name is empty."""
+    module = load_method(method)
+    presets = getattr(module, "PRESETS", {})
+    if preset and preset not in presets:
+        known = ", ".join(presets) or "none"
+        raise ValueError(f"{method} has no preset {preset} (known: {known})")
+    return presets[preset] if preset else module.Config()
+
+
+def with_settings(config: Any, settings: dict[str, object]) -> Any:
+    """The configuration with some fields changed; ``a__b`` is field ``b`` of field ``a``."""
+    for path, value in settings.items():
+        name, _, rest = path.partition("__")
+        known = [each.name for each in fields(config)]
+        if name not in known:
+            raise ValueError(f"{type(config).__name__} has no field {name} (known: {', '.join(known)})")
+        inner = with_settings(getattr(config, name), {rest: value}) if rest else value
+        config = replace(config, **{name: inner})
+    return config
+
+
+def _ready(stack: ParticleStack, cache: Path, preparation: Preparation) -> ParticleStack:
+    """The particles made ready; the main process writes the cache, the others read it."""
+    if not ranks.is_main():
+        ranks.barrier()
+    ready = prepare(stack, cache=cache, **asdict(preparation))
+    if ranks.is_main():
+        ranks.barrier()
+    return ready
+
+
+def _keep(trace: str, folder: Path) -> None:
+    if ranks.is_main():
+        with (folder / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(trace)
