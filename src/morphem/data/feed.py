@@ -17,7 +17,7 @@ _AHEAD = 2  # batches
 
 
 def feed(
-    stack: ParticleStack, batches: Iterable[Int[Tensor, "b"]], device: torch.device | str = "cpu"
+    stack: ParticleStack, batches: Iterable[Int[Tensor, "_"]], device: torch.device | str = "cpu"
 ) -> Iterator[Particles]:
     """Batches on ``device``, in the order of ``batches``; two are read ahead by a thread.
 

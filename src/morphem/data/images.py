@@ -1,11 +1,11 @@
-"""Images by row: in memory, or memory-mapped in any number of stacks."""
+"""Images by row: in memory, or on disk in any number of stacks."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-import mmap
+import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from morphem.core.grid import Grid
+from morphem.data.errors import DataError
 from morphem.data.mrc import MrcHeader
 from morphem.data.resample import resample
 
 _OPEN_STACKS = 64
-_RESIDENT_BYTES = 2**21  # read from one map before its pages are given back to the system
 
 
 class AbstractImages(ABC):
@@ -78,24 +78,32 @@ class MemoryImages(AbstractImages):
         return hashlib.sha256(self.images.contiguous().numpy().tobytes()).hexdigest()
 
 
-class MappedArray:
-    """Numbers in a file, mapped into memory; pages that were read do not pile up in this process."""
+class RowFile:
+    """Arrays of one shape, one after the other in a file, read as they are asked for.
+
+    Read by position instead of through a memory map: a page fault maps all its neighbourhood, so that
+    random rows of a large file pile up in memory, and a file that shrinks kills the process.
+    """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> None:
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._rows = np.frombuffer(self._map, dtype, math.prod(shape), offset).reshape(shape)
-        self._touched = 0
+        self.path, self.shape, self.dtype, self.offset = path, shape, dtype, offset
+        self._file = os.open(path, os.O_RDONLY)
+        self.close = weakref.finalize(self, os.close, self._file)
 
     def take(self, rows: Int[np.ndarray, "b"]) -> np.ndarray:
-        """Copies of ``rows`` along the first axis, float32."""
-        taken = self._rows[rows]
-        self._touched += taken.nbytes
-        if self._touched > _RESIDENT_BYTES and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-            # they stay in the system's cache as long as there is room
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
-        return taken.astype(np.float32)
+        """Copies of ``rows``, float32; neighbours on disk are read in one go."""
+        rising = np.argsort(rows)
+        sorted_rows = rows[rising]
+        taken = np.empty((len(rows), *self.shape), self.dtype)
+        size = taken[:1].nbytes
+        starts = np.flatnonzero(np.diff(sorted_rows, prepend=-2) != 1)
+        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+            into = taken[start:stop].reshape(-1).view(np.uint8).data
+            if os.preadv(self._file, [into], self.offset + int(sorted_rows[start]) * size) != len(into):
+                raise DataError("MRC-002", f"{self.path} ends before image {sorted_rows[start] + 1}")
+        images = np.empty(taken.shape, np.float32)
+        images[rising] = taken
+        return images
 
 
 @dataclass(frozen=True)
@@ -119,12 +127,12 @@ class Whereabouts:
         return Whereabouts(self.file[rows], self.image[rows], self.pixel_size[rows], self.sign[rows])
 
 
-class MappedImages(AbstractImages):
-    """Images in stacks on disk, mapped when first read; at most a few stacks are open at a time."""
+class DiskImages(AbstractImages):
+    """Images in stacks on disk, read when asked for; at most a few stacks are open at a time."""
 
     def __init__(self, stacks: Sequence[MrcHeader], where: Whereabouts, grid: Grid) -> None:
         self.stacks, self.where, self.grid = stacks, where, grid
-        self._open: OrderedDict[int, MappedArray] = OrderedDict()
+        self._open: OrderedDict[int, RowFile] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -142,9 +150,9 @@ class MappedImages(AbstractImages):
                     out[torch.from_numpy(chosen)] = resample(images, float(size), self.grid)
         return out * torch.from_numpy(where.sign).float()[:, None, None]
 
-    def select(self, rows: Int[Tensor, "b"]) -> MappedImages:
+    def select(self, rows: Int[Tensor, "b"]) -> DiskImages:
         """Only these images; nothing is read."""
-        return MappedImages(self.stacks, self.where.select(rows.numpy()), self.grid)
+        return DiskImages(self.stacks, self.where.select(rows.numpy()), self.grid)
 
     def name(self, row: int) -> str:
         """``image 3 of stack.mrcs``, counted from 1."""
@@ -164,9 +172,9 @@ class MappedImages(AbstractImages):
     def _take(self, file: int, images: Int[np.ndarray, "b"]) -> Float[np.ndarray, "b c c"]:
         if file not in self._open:
             header = self.stacks[file]
-            self._open[file] = MappedArray(header.path, header.shape, header.dtype, header.offset)
+            self._open[file] = RowFile(header.path, header.shape[1:], header.dtype, header.offset)
             if len(self._open) > _OPEN_STACKS:
-                self._open.popitem(last=False)
+                self._open.popitem(last=False)[1].close()
         self._open.move_to_end(file)
         return self._open[file].take(images)
 
@@ -175,11 +183,11 @@ class ShuffledImages(AbstractImages):
     """Prepared images in one ``.npy`` file, where they lie in random order."""
 
     def __init__(self, path: Path, place: Int[Tensor, "n"]) -> None:
-        """Map the file; image ``i`` is its entry ``place[i]``."""
+        """Open the file; image ``i`` is its entry ``place[i]``."""
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            self._array = MappedArray(path, shape, dtype, file.tell())
+            self._rows = RowFile(path, shape[1:], dtype, file.tell())
         self.path, self.place = path, place
 
     def __len__(self) -> int:
@@ -187,7 +195,7 @@ class ShuffledImages(AbstractImages):
 
     def read(self, rows: Int[Tensor, "b"]) -> Float[Tensor, "b d d"]:
         """Images in the order of ``rows``, float32."""
-        return torch.from_numpy(self._array.take(self.place[rows].numpy()))
+        return torch.from_numpy(self._rows.take(self.place[rows].numpy()))
 
     def select(self, rows: Int[Tensor, "b"]) -> ShuffledImages:
         """Only these images; nothing is read."""
