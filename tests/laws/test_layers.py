@@ -60,7 +60,7 @@ def test_a_planted_import_breaks_a_contract(copy: Path, plant: str):
 
 
 @pytest.mark.parametrize(
-    "words", [None, [], ["--help"], ["--version"], ["reconstruct"], ["methods"], ["chekc"]]
+    "words", [None, [], ["--help"], ["--version"], ["reconstruct"], ["methods"], ["doctr"]]
 )
 def test_an_answer_without_work_imports_nothing_heavy(words: list[str] | None):
     call = "import morphem" if words is None else f"from morphem.cli import main; main({words!r})"
