@@ -1,0 +1,1 @@
+"""Things with parameters: densities, networks, tables of per-particle rows."""
