@@ -1,0 +1,1 @@
+"""The two verbs, descend and sweep, and what a run keeps on disk."""
