@@ -95,12 +95,13 @@ class RowFile:
         rising = np.argsort(rows)
         sorted_rows = rows[rising]
         taken = np.empty((len(rows), *self.shape), self.dtype)
-        size = taken[:1].nbytes
+        size, room = taken[:1].nbytes, taken.reshape(-1).view(np.uint8).data
         starts = np.flatnonzero(np.diff(sorted_rows, prepend=-2) != 1)
-        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-            into = taken[start:stop].reshape(-1).view(np.uint8).data
-            if os.preadv(self._file, [into], self.offset + int(sorted_rows[start]) * size) != len(into):
-                raise DataError("MRC-002", f"{self.path} ends before image {sorted_rows[start] + 1}")
+        stops = np.append(starts[1:], len(rows))
+        places = self.offset + sorted_rows[starts] * size
+        for start, stop, place in zip(starts.tolist(), stops.tolist(), places.tolist(), strict=True):
+            if os.preadv(self._file, [room[start * size : stop * size]], place) != (stop - start) * size:
+                raise DataError("MRC-002", f"{self.path} ends before image {sorted_rows[stop - 1] + 1}")
         images = np.empty(taken.shape, np.float32)
         images[rising] = taken
         return images

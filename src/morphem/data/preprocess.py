@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -86,6 +87,7 @@ def prepare(
     if not outside(stack.grid.resized(box), radius).any():
         raise DataError("MASK-001", f"no pixel lies outside {radius:g} Å; choose a smaller radius")
     if cache is None:
+        _check_memory(len(stack) * box**2 * 2)
         recipe = _measure(stack, Recipe(box, _sign(stack, sign, seed), radius, ()), seed)
         return _prepared(stack, MemoryImages(_in_memory(stack, recipe)), box)
     return _prepared(stack, _cached(stack, Path(cache), (box, sign, radius, seed)), box)
@@ -208,6 +210,22 @@ def _key(stack: ParticleStack, inputs: tuple[int, float | None, float, int]) -> 
 def _complete(path: Path, note: Path, count: int, box: int) -> bool:
     # the note is written last; a file cut short later is written anew
     return note.is_file() and path.is_file() and path.stat().st_size > count * box**2 * 2
+
+
+def _check_memory(wanted: int) -> None:
+    free = free_memory()
+    if wanted > free / 2:
+        sizes = f"{wanted / 1e9:.1f} GB of prepared images, {free / 1e9:.1f} GB of memory are free"
+        raise DataError("MEM-001", f"{sizes}; give a cache folder or a smaller box")
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take, of the machine's or of its container's share."""
+    free = psutil.virtual_memory().available
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free
 
 
 def _make_room(cache: Path, wanted: int) -> None:

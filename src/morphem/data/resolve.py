@@ -71,7 +71,7 @@ def _places(names: Sequence[str], source: Path, datadir: Path | None) -> list[_P
         places += [_Place(datadir), *(_Place(datadir, kept) for kept in range(depth - 1, 0, -1))]
     places += [_Place(home), _Place(Path.cwd())]
     places += [_Place(folder) for folder in home.parents if folder != folder.parent]
-    below = sorted(folder for folder in home.iterdir() if folder.is_dir())
+    below = sorted(Path(entry.path) for entry in os.scandir(home) if entry.is_dir())
     places += [_Place(folder, 1) for folder in (home, *below)]
     return places
 

@@ -239,6 +239,13 @@ def test_too_little_room_is_said_before_anything_is_written(noisy, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_set_beyond_the_free_memory_is_sent_to_a_cache(noisy, tmp_path, monkeypatch):
+    monkeypatch.setattr("morphem.data.preprocess.free_memory", lambda: 10**6)
+    with pytest.raises(DataError, match=r"E-MEM-001 .*cache"):
+        prepare(noisy)
+    assert len(prepare(noisy, cache=tmp_path)) == 400
+
+
 def test_empiar_10076_is_prepared_alike_from_star_and_cs(shared_data):
     folder: Path = shared_data / "real" / "cryodrgn"
     with pytest.warns(MetadataWarning, match="protein is dark"):

@@ -259,6 +259,7 @@ def peak_memory(folder: Path, n: int) -> float:
     return float(done.stdout)
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_number_of_images(tmp_path):
     few, many = peak_memory(tmp_path, 10_000), peak_memory(tmp_path, 200_000)
     # 186 MiB more images, read and prepared; 200 bytes of poses, optics and order per particle
