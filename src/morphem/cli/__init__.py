@@ -62,6 +62,9 @@ def _guarded(name: str, arguments: list[str], debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough; nothing is left to say to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if debug:
             raise
