@@ -255,3 +255,17 @@ def test_slices_of_a_map_are_spectra_of_the_mixture():
     plane = to_fourier_3d(rasterise(mixture, GRID).voxels)[0] * GRID.pixel_size
     expected = gaussian_slices(mixture, upright, GRID)[0]
     assert largest(full_plane(plane - expected), expected) < 1e-3  # widths from 0.9 pixels alias a little
+
+
+def test_profiles_hold_no_denormal_numbers():
+    """Products of what is left of a Gaussian far away would take a hundred times as long."""
+    mixture = GaussianMixture(torch.zeros(1, 3), torch.ones(1), torch.ones(1))
+    image = project_gaussians(mixture, torch.eye(3)[None], Grid(64, 1.5))
+    assert image.min() > torch.finfo(torch.float32).tiny
+    assert image.min() < 1e-29
+
+
+@pytest.mark.parametrize("project", [project_gaussians, project_gaussians_windowed])
+def test_a_lost_centre_does_not_vanish_in_silence(project: Callable[..., Tensor]):
+    mixture = GaussianMixture(torch.tensor([[torch.nan, 0, 0]]), torch.ones(1), torch.ones(1))
+    assert project(mixture, torch.eye(3)[None], GRID).isnan().any()
