@@ -26,7 +26,11 @@ def read_metadata(path: Path | str, options: MetadataOptions | None = None) -> M
     path, options = Path(path), options or MetadataOptions()
     if not path.is_file():
         raise DataError("PATH-001", f"{path} does not exist; check the spelling and the working directory")
-    metadata = check(with_pickles(_read(path, options), options), options)
+    try:
+        metadata = check(with_pickles(_read(path, options), options), options)
+    except OSError as error:
+        message = f"{error.filename or path} cannot be read: {error.strerror}; check its permissions"
+        raise DataError("PATH-001", message) from error
     notes = [f"not modelled: {', '.join(metadata.unmodelled)}"] if metadata.unmodelled else []
     notes += [f"assumed: {', '.join(metadata.assumed)}"] if metadata.assumed else []
     if notes:

@@ -101,7 +101,7 @@ def read_relion(star: StarFile, table: StarTable, options: MetadataOptions) -> M
     """One row per image of a particle table with ``_rlnImageName``."""
     columns = star_columns(star, table)
     pixel_size = _pixel_size(columns, options)
-    files, file_index, image_index = _images(table.texts("rlnImageName"))
+    files, file_index, image_index = _images(table)
     rotation, shift = _poses(columns, pixel_size)
     optics, assumed = read_optics(columns, options)
     setting = (optics.voltage_kv, optics.cs_mm, optics.amplitude_contrast)
@@ -222,13 +222,16 @@ def _origin(columns: StarColumns, axis: str, pixel_size: Float[np.ndarray, "n"])
     return columns.take(f"rlnOrigin{axis}", 0) * pixel_size if angstrom is None else angstrom
 
 
-def _images(names: list[str]) -> tuple[tuple[str, ...], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
+def _images(table: StarTable) -> tuple[tuple[str, ...], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
     """Stacks, and for each row which stack and which image of it (RELION counts from 1)."""
     files: dict[str, int] = {}
-    file_index, image_index = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
-    for row, name in enumerate(names):
+    file_index, image_index = np.empty(len(table), np.int64), np.empty(len(table), np.int64)
+    for row, name in enumerate(table.texts("rlnImageName")):
         number, at, file = name.partition("@")
         file_index[row] = files.setdefault(file if at else name, len(files))
+        if at and not (number.isdecimal() and int(number) > 0):
+            where = f"{table.path}, line {table.line_numbers[row]}"
+            raise DataError("STAR-004", f"{where}: image {name!r} should be called like 000001@stack.mrcs")
         image_index[row] = int(number) - 1 if at else 0
     return tuple(files), file_index, image_index
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -191,6 +193,13 @@ def test_the_stream_format_is_read_through_cryosparc_tools(tmp_path):
     np.testing.assert_array_equal(ours.uid, theirs.uid)
     np.testing.assert_array_equal(ours.rotation, theirs.rotation)
     assert ours.files == theirs.files
+
+
+def test_the_stream_format_without_cryosparc_tools_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "stream.cs").write_bytes(b"\x95CSDAT" + bytes(100))
+    monkeypatch.setitem(sys.modules, "cryosparc.dataset", None)
+    with pytest.raises(DataError, match=r"CS-005 .*pip install cryosparc-tools"):
+        read_metadata(tmp_path / "stream.cs")
 
 
 def test_selected_rows_keep_their_type_and_bits(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from pathlib import Path
 
@@ -229,7 +230,7 @@ def test_groups_of_different_pixel_sizes_stay_apart(shared_data):
         assert len(set(metadata.pixel_size[metadata.group == group])) == 1
 
 
-def test_cryodrgn_parses_the_same_poses_and_optics(shared_data):
+def test_cryodrgn_parses_the_same_optics(shared_data):
     """``ctf1.pkl`` is what cryoDRGN made of this RELION 3.0 file (kV, Cs and contrast were its options)."""
     folder = shared_data / "real/cryodrgn"
     options = MetadataOptions(amplitude_contrast=0.1)
@@ -239,6 +240,37 @@ def test_cryodrgn_parses_the_same_poses_and_optics(shared_data):
     np.testing.assert_allclose(ours, theirs[:, 2:4], rtol=1e-7)
     np.testing.assert_allclose(np.degrees(metadata.optics.astigmatism.numpy()), theirs[:, 4], rtol=1e-6)
     np.testing.assert_allclose(metadata.pixel_size, theirs[:, 1], rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["0@x/a.mrcs", "one@x/a.mrcs", "@x/a.mrcs"])
+def test_an_image_without_a_number_from_one_is_named_by_its_line(tmp_path, name):
+    with pytest.raises(DataError, match=rf"STAR-004 .*line 29: image '{name}'"):
+        read_metadata(write(tmp_path, [ROWS[0], with_word(ROWS[1], "rlnImageName", name)]))
+
+
+def test_cryodrgn_parses_the_same_poses(shared_data):
+    """``pose.star.pkl`` is of the same file; its box is that of ``ctf1.pkl``."""
+    folder = shared_data / "real/cryodrgn"
+    options = MetadataOptions(amplitude_contrast=0.1)
+    metadata = read_metadata(folder / "FinalRefinement-OriginalParticles-PfCRT.star", options)
+    rotation, fraction = read_arrays(folder / "pose.star.pkl")
+    np.testing.assert_allclose(metadata.rotation, rotation, atol=1e-6)
+    np.testing.assert_allclose(-metadata.shift / (300 * 1.035), fraction, atol=1e-6)
+
+
+def test_a_pickle_of_poses_wins_over_the_star(tmp_path):
+    rotation = Rotation.random(3, rng=3).as_matrix()
+    fraction = np.array([[0.5, 0], [0, -0.25], [0.125, 0.5]])
+    (tmp_path / "poses.pkl").write_bytes(pickle.dumps((rotation, fraction)))
+    metadata = read_metadata(write(tmp_path), MetadataOptions(poses=tmp_path / "poses.pkl"))
+    np.testing.assert_array_equal(metadata.rotation, rotation)
+    np.testing.assert_allclose(metadata.shift, -fraction * 96)  # 64 × 1.5 Å = 48 × 2 Å
+
+
+def test_a_folder_or_a_missing_file_is_said(tmp_path):
+    for path in (tmp_path, tmp_path / "absent.star", tmp_path / "odd.doc"):
+        with pytest.raises(DataError, match=r"PATH-00"):
+            read_metadata(path)
 
 
 def test_a_large_table_is_read_faster_than_ten_thousand_rows_a_second(tmp_path):

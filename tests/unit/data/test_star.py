@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import numpy as np
 import pytest
 import starfile
@@ -116,6 +118,21 @@ def test_a_failed_write_leaves_neither_file_nor_remains(star_path, tmp_path):
     with pytest.raises(DataError, match="DISK-002"):
         star.write(tmp_path / "absent" / "x.star", star.table("particles"), [0], {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["particles.star"]
+
+
+def test_a_write_that_runs_out_of_room_leaves_the_file_that_was_there(star_path, tmp_path):
+    target = tmp_path / "out.star"
+    target.write_text("before")
+    star = read_star(star_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"DISK-001 .*out\.star could not be written: File too large"):
+            star.write(target, star.table("particles"), [0, 1], {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert target.read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.star", "particles.star"]
 
 
 REAL = [
