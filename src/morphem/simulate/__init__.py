@@ -1,0 +1,1 @@
+"""Molecules in motion whose every image and map is known exactly."""
