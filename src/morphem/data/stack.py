@@ -193,6 +193,8 @@ def open_stack(
     folder = None if datadir is None else Path(datadir)
     stacks = resolve_stacks(metadata.files, counts.tolist(), metadata.source.path, folder)
     _check_counts(metadata, stacks)
+    if options is None or options.pixel_size is None:
+        _check_boxes(metadata, stacks)
     grid = _common_grid(metadata, stacks, crop)
     where = Whereabouts(metadata.file_index, metadata.image_index, metadata.pixel_size, metadata.sign)
     return ParticleStack(
@@ -227,6 +229,21 @@ def _check_counts(metadata: Metadata, stacks: tuple[MrcHeader, ...]) -> None:
         f"of their stack (first: row {row + 1}, image {wanted} of the {held} of {stack.path}); "
         "is this the particle file of another job?",
     )
+
+
+def _check_boxes(metadata: Metadata, stacks: tuple[MrcHeader, ...]) -> None:
+    """Refuse images of another size than the particle file says: their pixel size would be wrong too."""
+    boxes = np.array([stack.shape[1] for stack in stacks])[metadata.file_index]
+    differs = np.flatnonzero((metadata.box > 0) & (metadata.box != boxes))
+    if len(differs):
+        row = differs[0]
+        whole = metadata.pixel_size[row] * metadata.box[row] / boxes[row]
+        raise DataError(
+            "BOX-002",
+            f"{metadata.source.path}: row {row + 1} speaks of {metadata.box[row]} pixels, its image in "
+            f"{stacks[metadata.file_index[row]].path} has {boxes[row]}; if the stack was downsampled, state "
+            f"pixel_size ({whole:.6g} Å if nothing was cut)",
+        )
 
 
 def _common_grid(metadata: Metadata, stacks: tuple[MrcHeader, ...], crop: int | None) -> Grid:

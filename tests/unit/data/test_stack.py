@@ -14,7 +14,7 @@ from morphem.data.metadata import MetadataOptions
 from morphem.data.mrc import write_stack
 from morphem.data.stack import open_stack, order
 
-OPTICS = [
+COLUMNS = [
     "rlnOpticsGroup",
     "rlnVoltage",
     "rlnSphericalAberration",
@@ -27,7 +27,7 @@ def write_star(
     path: Path, names: list[str], groups: list[int] | None = None, pixels: tuple[float, ...] = (2.0,)
 ):
     """A RELION 3.1 star that names images, one optics group per pixel size."""
-    lines = ["data_optics", "", "loop_", *(f"_{label}" for label in OPTICS)]
+    lines = ["data_optics", "", "loop_", *(f"_{label}" for label in COLUMNS)]
     lines += [f"{k} 300 2.7 0.1 {size}" for k, size in enumerate(pixels, 1)]
     lines += ["", "data_particles", "", "loop_", "_rlnImageName", "_rlnOpticsGroup"]
     lines += ["_rlnDefocusU", "_rlnDefocusV", "_rlnDefocusAngle", "_rlnRandomSubset"]
@@ -195,6 +195,18 @@ def test_an_odd_box_is_refused_with_the_crop_that_helps(tmp_path):
 def test_images_that_are_not_square_are_refused(tmp_path):
     odd_stack(tmp_path / "a.mrcs", np.zeros((2, 8, 10), np.float32))
     assert code_of(open_stack, write_star(tmp_path / "a.star", numbered("a.mrcs", 2))) == "BOX-001"
+
+
+def test_a_downsampled_stack_needs_its_pixel_size(tmp_path):
+    put_images(tmp_path / "a.mrcs", random_images(2))
+    star = write_star(tmp_path / "a.star", numbered("a.mrcs", 2))
+    text = star.read_text().replace(
+        "_rlnImagePixelSize\n1 300 2.7 0.1 2.0", "_rlnImagePixelSize\n_rlnImageSize\n1 300 2.7 0.1 2.0 16"
+    )
+    star.write_text(text)
+    with pytest.raises(DataError, match=r"E-BOX-002 .*16 pixels.* has 8; .*pixel_size \(4 Å"):
+        open_stack(star)
+    assert open_stack(star, options=MetadataOptions(pixel_size=4.0)).grid == Grid(8, 4.0)
 
 
 def disk(box: int, pixel_size: float) -> torch.Tensor:
