@@ -32,7 +32,7 @@ def to_euler(rotation: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
     polar = sin_tilt < 1e-6 if a.dtype == torch.float64 else sin_tilt < 1e-4
     rot = torch.where(polar, torch.zeros_like(tilt), torch.atan2(a[..., 2, 1], a[..., 2, 0]))
     psi = torch.atan2(a[..., 1, 2], -a[..., 0, 2])
-    psi_polar = torch.atan2(-a[..., 1, 0], a[..., 1, 1])
+    psi_polar = torch.atan2(-a[..., 1, 0] * a[..., 2, 2].sign(), a[..., 1, 1])
     return torch.stack([rot, tilt, torch.where(polar, psi_polar, psi)], -1)
 
 
