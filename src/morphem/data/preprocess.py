@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from morphem.core.fourier import resize_images, to_fourier, to_real
-from morphem.core.grid import Grid
 from morphem.core.types import Particles
 from morphem.data.atomic import atomic_path
 from morphem.data.errors import DataError, MetadataWarning
@@ -215,7 +214,7 @@ def _complete(path: Path, note: Path, count: int, box: int) -> bool:
 def _check_memory(wanted: int) -> None:
     free = free_memory()
     if wanted > free / 2:
-        sizes = f"{wanted / 1e9:.1f} GB of prepared images, {free / 1e9:.1f} GB of memory are free"
+        sizes = f"{wanted / 1e6:,.0f} MB of prepared images, {free / 1e6:,.0f} MB of memory are free"
         raise DataError("MEM-001", f"{sizes}; give a cache folder or a smaller box")
 
 
@@ -236,7 +235,7 @@ def _make_room(cache: Path, wanted: int) -> None:
         message = f"{cache} cannot be used as cache: {error.strerror}; choose another folder"
         raise DataError("DISK-002", message) from error
     if free < wanted:
-        sizes = f"{wanted / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+        sizes = f"{wanted / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free"
         raise DataError("DISK-001", f"{cache}: {sizes}; free space, choose another folder or a smaller box")
 
 
@@ -247,8 +246,3 @@ def _write(path: Path, shape: tuple[int, ...], blocks: Iterator[Float[Tensor, "b
         np.lib.format.write_array_header_1_0(file, header)
         for block in blocks:
             file.write(block.numpy().tobytes())
-
-
-def cropped_box(grid: Grid, resolution: float) -> int:
-    """Smallest even box whose Nyquist frequency reaches ``resolution`` (Å)."""
-    return min(grid.box, 2 * int(np.ceil(grid.extent / resolution)))
