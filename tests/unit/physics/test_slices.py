@@ -140,6 +140,31 @@ def test_the_gradient_to_a_rotation_approaches_that_of_the_direct_sum():
     assert relative_error(gradients[1], gradients[0]) < 0.05
 
 
+def test_the_gradient_to_the_voxels_is_the_adjoint_nonuniform_transform():
+    finufft = pytest.importorskip("finufft")
+    rotation, box = rotations(40, seed=7), GRID.box
+    places = GRID.frequencies(dtype=torch.float64)[s.disc(GRID)] @ rotation[:, :2]
+    x, y, z = (2 * math.pi * GRID.pixel_size * places).reshape(-1, 3).T.contiguous().numpy()
+    residual = (s.central_slices(blob(), rotation) - s.central_slices(blob(seed=1), rotation))[
+        :, s.disc(GRID)
+    ]
+    modes = finufft.nufft3d1(x, y, z, residual.flatten().numpy(), (box, box, box), isign=1, eps=1e-9)
+    expected = torch.from_numpy(modes).permute(2, 1, 0).real * GRID.pixel_size
+
+    voxels = blob().voxels.requires_grad_()
+    found = s.central_slices(Volume(voxels, GRID), rotation)[:, s.disc(GRID)]
+    (gradient,) = torch.autograd.grad((found * residual.conj()).real.sum(), voxels)
+    ball = GRID.axis().square()
+    near = (ball[:, None, None] + ball[:, None] + ball).sqrt() < GRID.extent / 4
+    assert relative_error(gradient[near], expected[near]) < 0.02
+
+
+def test_single_precision_is_enough_for_an_interpolation():
+    rotation = rotations(3)
+    single = s.central_slices(Volume(blob().voxels.float(), GRID), rotation.float())
+    assert relative_error(single.to(torch.complex128), s.central_slices(blob(), rotation)) < 1e-5
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_precision_follows_the_map(dtype):
     volume = Volume(blob().voxels.to(dtype), GRID)
