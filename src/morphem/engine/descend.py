@@ -59,9 +59,10 @@ def _remaining(descent: Descent, stack: ParticleStack) -> Iterator[tuple[Int[Ten
     """The epoch's batches that are still to come: all rows, this process's particles, its share."""
     config = descent.config
     batches = stack.order(config.seed, descent.epoch).split(config.batch_size)[descent.batch :]
-    mine, shares = zip(*map(ranks.deal, batches), strict=True)
-    fed = feed(stack, mine, ranks.own_device(config.device))
-    yield from zip(batches, fed, shares, strict=True)
+    dealt = [ranks.deal(rows) for rows in batches]
+    fed = feed(stack, [mine for mine, _ in dealt], ranks.own_device(config.device))
+    for rows, (_, share), batch in zip(batches, dealt, fed, strict=True):
+        yield rows, batch, share
 
 
 def _reload(objective: Goal, run: Run, identity: dict[str, object]) -> Goal:
