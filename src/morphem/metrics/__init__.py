@@ -1,0 +1,1 @@
+"""How far what was found is from what is known. Metrics take words, never a model."""

@@ -1,0 +1,120 @@
+"""What latents say about the true states, and found parts about the true bodies."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+_DEGREE = 3  # of the polynomial from latents to a coordinate
+_RIDGE = 1e-6  # of the mean square of a feature; for latents that do not use all their directions
+
+
+def latent_rank_correlation(
+    latents: Float[Tensor, "p z"], coordinate: Float[Tensor, "p"], folds: int = 5, seed: int = 0
+) -> float:
+    """Spearman correlation of a coordinate with its prediction from latents, on held-out particles.
+
+    The prediction is :func:`held_out_prediction`; 1 if the latents order the particles as the truth does.
+    """
+    return spearman(held_out_prediction(latents, coordinate, folds, seed), coordinate)
+
+
+def latent_auroc(
+    latents: Float[Tensor, "p z"], label: Bool[Tensor, "p"], folds: int = 5, seed: int = 0
+) -> float:
+    """Area under the ROC of a yes-or-no property predicted from latents, on held-out particles."""
+    return auroc(held_out_prediction(latents, label.to(latents.dtype), folds, seed), label)
+
+
+def held_out_prediction(
+    latents: Float[Tensor, "p z"], target: Float[Tensor, "p"], folds: int = 5, seed: int = 0
+) -> Float[Tensor, "p"]:
+    """Least-squares cubic of the latents, for each particle fitted to the other folds.
+
+    Affine maps of the latents do not change it. Folds are drawn by ``seed``, and their own mean is taken
+    out: the mean of the others falls where that of the held-out rises, which would look like skill reversed.
+    """
+    features = _monomials(latents.double())
+    fold = torch.randperm(len(latents), generator=torch.Generator().manual_seed(seed)) % folds
+    predicted = torch.empty_like(features[:, 0])
+    for out in range(folds):
+        kept = fold != out
+        centred = target[kept].double() - target[kept].double().mean()
+        predicted[~kept] = features[~kept] @ _ridge(features[kept], centred)
+    return (predicted + target.double().mean()).to(target.dtype)
+
+
+def spearman(a: Float[Tensor, "n"], b: Float[Tensor, "n"]) -> float:
+    """Correlation of ranks, ties sharing their mean rank; 0 where one of them is constant."""
+    x, y = (ranks(values) - (len(values) + 1) / 2 for values in (a, b))
+    scale = float((x.square().sum() * y.square().sum()).sqrt())
+    return float((x * y).sum()) / scale if scale > 0 else 0.0
+
+
+def auroc(score: Float[Tensor, "n"], label: Bool[Tensor, "n"]) -> float:
+    """Chance that a random positive scores above a random negative, ties counting half; exact, by ranks."""
+    positives = int(label.sum())
+    negatives = len(label) - positives
+    if not positives or not negatives:
+        raise ValueError(f"{positives} of {len(label)} labels are positive; both kinds are needed")
+    above = float(ranks(score)[label].sum()) - positives * (positives + 1) / 2
+    return above / (positives * negatives)
+
+
+def ranks(values: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """Ranks from 1, equal values sharing the mean of theirs; float64."""
+    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
+    last = counts.cumsum(0).double()
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def adjusted_rand(a: Int[Tensor, "n"], b: Int[Tensor, "n"]) -> float:
+    """Adjusted Rand index of two labellings: 1 if they are the same partition, 0 on average by chance."""
+    _, a = a.unique(return_inverse=True)
+    _, b = b.unique(return_inverse=True)
+    table = torch.bincount(a * (int(b.max()) + 1) + b, minlength=int((a.max() + 1) * (b.max() + 1)))
+    table = table.reshape(int(a.max()) + 1, -1)
+    together, in_a, in_b, everything = (
+        float(_pairs(counts).sum()) for counts in (table, table.sum(1), table.sum(0), table.sum()[None])
+    )
+    expected = in_a * in_b / everything if everything else 0.0
+    most = (in_a + in_b) / 2
+    return (together - expected) / (most - expected) if most != expected else 1.0
+
+
+def parts_ari(
+    centres: Float[Tensor, "g 3"],
+    part: Int[Tensor, "g"],
+    true_centres: Float[Tensor, "m 3"],
+    body: Int[Tensor, "m"],
+) -> float:
+    """Adjusted Rand index of found parts and rigid bodies at the true Gaussians' positions.
+
+    Each true Gaussian takes the part of the nearest found one; both must be given in the same state.
+    """
+    nearest = torch.cat([torch.cdist(block, centres).argmin(1) for block in true_centres.split(1024)])
+    return adjusted_rand(part[nearest], body)
+
+
+def _pairs(counts: Int[Tensor, "*k"]) -> Float[Tensor, "*k"]:
+    return counts.double() * (counts.double() - 1) / 2
+
+
+def _monomials(latents: Float[Tensor, "p z"]) -> Float[Tensor, "p m"]:
+    """All products of up to three standardised latents."""
+    x = latents - latents.mean(0)
+    spread = x.square().mean(0).sqrt()
+    x = x / torch.where(spread > 0, spread, 1)
+    one = torch.ones(len(x), dtype=x.dtype, device=x.device)
+    terms, out = [(one, 0)], [one]
+    for _ in range(_DEGREE):
+        terms = [(value * x[:, k], k) for value, first in terms for k in range(first, x.shape[1])]
+        out += [value for value, _ in terms]
+    return torch.stack(out, -1)
+
+
+def _ridge(features: Float[Tensor, "n m"], target: Float[Tensor, "n"]) -> Float[Tensor, "m"]:
+    gram = features.mT @ features
+    gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
+    return torch.linalg.solve(gram, features.mT @ target)
