@@ -57,7 +57,7 @@ def at_particles(latents: Float[Tensor, "p z"], particles: list[int]) -> Places:
     return _places(names, latents[particles], latents)
 
 
-def at_latents(latents: Float[Tensor, "p z"], points: Float[Tensor, "k z"]) -> Places:
+def at_latents(latents: Float[Tensor, "p z"], points: Float[Tensor, "k _"]) -> Places:
     """Given points."""
     if points.shape[1] != latents.shape[1]:
         raise ValueError(f"a latent of this run has {latents.shape[1]} numbers, {points.shape[1]} were given")
