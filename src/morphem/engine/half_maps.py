@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,8 @@ class HalfMaps:
         fsc: Correlation of the halves by shell.
         fsc_masked: Of the halves within the mask.
         fsc_corrected: What remains of it without the correlation that the mask makes; the one to quote.
-        resolution: Where ``fsc_corrected`` first falls below 0.143, Å.
+        resolution: Where ``fsc_corrected`` first falls below 0.143, Å; infinite if the halves have nothing in
+            common.
         noise: Noise power of each optics group and shell; 1 is white noise of variance 1 per pixel.
         wiener: Mean factor of the filter on each shell of the mean map.
     """
@@ -85,7 +87,8 @@ def write_half_maps(maps: HalfMaps, folder: Path) -> None:
         columns = ("fsc", "fsc_masked", "fsc_corrected", "wiener", "noise")
         by_shell = {name: getattr(maps, name).tolist() for name in columns}
         frequency = grid.shell_frequencies().tolist()  # 1/Å
-        write_json(folder / "fsc.json", {"resolution": maps.resolution, "frequency": frequency, **by_shell})
+        best = maps.resolution if math.isfinite(maps.resolution) else None  # JSON knows no infinity
+        write_json(folder / "fsc.json", {"resolution": best, "frequency": frequency, **by_shell})
     ranks.barrier()
 
 
@@ -108,7 +111,8 @@ def molecule_mask(half1: Volume, half2: Volume, fsc: Float[Tensor, "s"]) -> Floa
     fine = max(15.0, 5 * grid.pixel_size, 1.5 * resolution(fsc, grid, 0.143))
     smooth = low_pass((half1.voxels + half2.voxels) / 2, grid, min(fine, grid.extent / 4))
     outside = _radius(grid) > 0.5 * grid.extent
-    threshold = max(5 * float(smooth[outside].std()), 0.1 * float(smooth.quantile(0.999)))
+    peak = smooth.flatten().kthvalue(int(0.999 * smooth.numel())).values
+    threshold = max(5 * float(smooth[outside].std()), 0.1 * float(peak))
     margin = grid.extent / 16
     if float((smooth > threshold).float().mean()) < 1e-3:
         return soft_ball(grid, 0.5 * grid.extent - margin, margin)

@@ -15,6 +15,7 @@ from morphem.data.errors import DataError
 from morphem.data.images import MemoryImages
 from morphem.data.stack import ParticleStack, stack_in_memory
 from morphem.engine.insertion import backproject
+from morphem.metrics.fsc import phase_randomised_correlation, shell_correlation
 from static_molecule import correlation_by_shell, optics_of, photograph, three_arms, transfer
 
 GRID = Grid(32, 4.0)
@@ -121,6 +122,17 @@ def test_the_mask_raises_the_correlation_and_the_correction_takes_its_share_back
     last = slice(8, 16)
     assert (maps.fsc_masked[last] > maps.fsc[last]).all()
     assert float(maps.fsc_corrected[15]) < float(maps.fsc_masked[15])
+
+
+def test_correlation_that_a_sharp_mask_makes_is_taken_out():
+    smooth = replace(MOLECULE, width=4 * MOLECULE.width)
+    maps, truth = backproject(photograph(smooth, GRID, 400, noise=3.0)), smooth.map(GRID)
+    sharp = (truth > 0.4 * truth.max()).float()
+    beyond = slice(11, 17)  # the molecule ends at shell 7
+    assert float(maps.fsc[beyond].abs().max()) < 0.1
+    assert float(shell_correlation(maps.half1, maps.half2, sharp)[beyond].min()) > 0.5
+    corrected = phase_randomised_correlation(maps.half1, maps.half2, sharp)
+    assert float(corrected[beyond].mean().abs()) < 0.1
 
 
 def test_half_maps_correlate_less_at_higher_resolution(noisy):

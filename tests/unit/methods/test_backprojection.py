@@ -56,6 +56,14 @@ def test_half_maps_on_disk_correlate_as_the_file_says(found):
     assert torch.allclose(correlation_by_shell(*halves)[1:], told[1:], atol=1e-3)
 
 
+def test_every_curve_has_one_number_per_shell(found):
+    _, folder = found
+    curves = json.loads((folder / "fsc.json").read_text())
+    assert curves.pop("resolution") >= 2 * GRID.pixel_size
+    assert len(curves.pop("noise")[0]) == GRID.half
+    assert {len(curve) for curve in curves.values()} == {GRID.half}
+
+
 def test_what_was_saved_is_loaded(found):
     reconstruction, folder = found
     z = torch.zeros(0)
