@@ -24,12 +24,18 @@ class AbstractEnsemble(ABC):
     """A molecule and the states it takes; a state is a row of ``q`` coordinates.
 
     Attributes:
+        name: Of the function that makes it.
         labels: Rigid body of each Gaussian.
         coordinates: Name and unit of each state coordinate.
     """
 
+    name: str
     labels: Int[Tensor, "g"]
     coordinates: tuple[str, ...]
+
+    @abstractmethod
+    def recipe(self) -> dict[str, float]:
+        """Arguments that make the same ensemble again."""
 
     @abstractmethod
     def mixture(self, state: Float[Tensor, "b q"]) -> GaussianMixture:

@@ -51,7 +51,12 @@ class Hinge(AbstractEnsemble):
     axis: Float[Tensor, "3"]
     swing: float
     presence: float
+    name = "hinge"
     coordinates = ("angle (rad)", "optional domain (0 or 1)")
+
+    def recipe(self) -> dict[str, float]:
+        """Arguments of :func:`hinge`."""
+        return {"swing": self.swing, "presence": self.presence}
 
     def mixture(self, state: Float[Tensor, "b q"]) -> GaussianMixture:
         """The Gaussians of each state; absent ones have amplitude 0."""

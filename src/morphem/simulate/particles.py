@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from morphem.core.fourier import to_fourier, to_real
+from morphem.core.fourier import half_plane_weights, to_fourier, to_real
 from morphem.core.grid import Grid
 from morphem.core.rotations import from_quaternion, from_rotation_vector
 from morphem.core.types import GaussianMixture, Optics, PerParticle, Poses, Volume
@@ -73,6 +73,8 @@ class Truth(PerParticle):
         number: Which image of the endless set; image i is the same in every set of the seed.
         ensemble: The molecule.
         grid: Sampling of the images.
+        seed: Of everything random.
+        conditions: How the particles were seen.
         unit: Factor on the ensemble's amplitudes that makes the noise variance 1.
     """
 
@@ -83,7 +85,9 @@ class Truth(PerParticle):
     number: Int[Tensor, "n"]
     ensemble: AbstractEnsemble
     grid: Grid
-    unit: float
+    seed: int
+    conditions: Conditions
+    unit: float = 1.0
 
     def volume(self, state: Float[Tensor, "q"]) -> Volume:
         """Exact band-limited density of a state, in units of the noise."""
@@ -99,9 +103,8 @@ def simulate(
     truth = known_truth(ensemble, torch.arange(n), grid, seed, conditions)
     images = torch.empty(n, grid.box, grid.box)
     for rows in torch.arange(n).split(_BLOCK):
-        images[rows] = photograph(truth[rows], seed, conditions)
-    optics = replace(truth.optics, scale=torch.ones(n))
-    return stack_in_memory(images, grid, optics, reported_poses(truth, seed, conditions)), truth
+        images[rows] = photograph(truth[rows])
+    return stack_in_memory(images, grid, reported_optics(truth), reported_poses(truth)), truth
 
 
 def known_truth(
@@ -115,18 +118,22 @@ def known_truth(
     return replace(truth, unit=float((conditions.snr / power).sqrt()))
 
 
-def photograph(truth: Truth, seed: int, conditions: Conditions) -> Float[Tensor, "n d d"]:
-    """Images with noise; each depends on nothing but the seed and its own number."""
-    signal = _signal(truth) * truth.intact[:, None, None]
-    return signal + _noise(truth.number, truth.grid, seed, conditions.noise_colour)
+def photograph(truth: Truth) -> Float[Tensor, "n d d"]:
+    """Images with noise; each depends on nothing but the seed, the conditions and its own number."""
+    return _signal(truth) * truth.intact[:, None, None] + _noise(truth)
 
 
-def reported_poses(truth: Truth, seed: int, conditions: Conditions) -> Poses:
-    """True poses with the errors that ``conditions`` ask for."""
-    normal, _ = _random(truth.number, seed)
-    turn = from_rotation_vector(conditions.rotation_error * normal[:, 9:12]).float()
-    shift = truth.poses.shift + conditions.shift_error * normal[:, 12:14].float()
+def reported_poses(truth: Truth) -> Poses:
+    """True poses with the errors that the conditions ask for."""
+    normal, _ = _random(truth.number, truth.seed)
+    turn = from_rotation_vector(truth.conditions.rotation_error * normal[:, 9:12]).float()
+    shift = truth.poses.shift + truth.conditions.shift_error * normal[:, 12:14].float()
     return Poses(turn @ truth.poses.rotation, shift)
+
+
+def reported_optics(truth: Truth) -> Optics:
+    """True optics, but the contrast of single images."""
+    return replace(truth.optics, scale=torch.ones(len(truth)))
 
 
 def _drawn(
@@ -142,7 +149,8 @@ def _drawn(
         number=number,
         ensemble=ensemble,
         grid=grid,
-        unit=1.0,
+        seed=seed,
+        conditions=conditions,
     )
 
 
@@ -171,18 +179,18 @@ def _signal(truth: Truth) -> Float[Tensor, "n d d"]:
     return to_real(form_image(projection, truth.optics, truth.poses.shift, truth.grid))
 
 
-def _noise(number: Int[Tensor, "n"], grid: Grid, seed: int, colour: float) -> Float[Tensor, "n d d"]:
+def _noise(truth: Truth) -> Float[Tensor, "n d d"]:
     """Gaussian noise of variance 1 whose power falls as ``colour^(−k/Nyquist)``."""
+    grid, colour = truth.grid, truth.conditions.noise_colour
     generator = torch.Generator()
-    noise = torch.empty(len(number), grid.box, grid.box)
-    for image, i in zip(noise, number.tolist(), strict=True):
-        image.normal_(generator=generator.manual_seed(_key(seed, _NOISE, i)))
+    noise = torch.empty(len(truth), grid.box, grid.box)
+    for image, i in zip(noise, truth.number.tolist(), strict=True):
+        image.normal_(generator=generator.manual_seed(_key(truth.seed, _NOISE, i)))
     if colour == 1:
         return noise
-    radius = grid.frequencies().norm(dim=-1) / grid.nyquist
-    amplitude = colour ** (-radius / 2)
-    full = to_real(torch.complex(amplitude, torch.zeros_like(amplitude)))
-    return to_real(to_fourier(noise) * amplitude / full.square().sum().sqrt())
+    amplitude = colour ** (-grid.frequencies().norm(dim=-1) / grid.nyquist / 2)
+    mean_power = (amplitude.square() * half_plane_weights(grid.box)).sum() / grid.box**2
+    return to_real(to_fourier(noise) * amplitude / mean_power.sqrt())
 
 
 def _random(number: Int[Tensor, "n"], seed: int) -> tuple[Float[Tensor, "n r"], Float[Tensor, "n u"]]:

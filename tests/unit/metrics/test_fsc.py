@@ -101,7 +101,7 @@ def test_cryobench_auc_of_a_perfect_map_of_128_voxels_is_its_published_maximum()
 
 
 def test_cryobench_auc_follows_its_rules_shell_by_shell():
-    """Numbers of the rule as published: loop over i, shell ``dist < i`` less the one before, trapezoid over i/D."""
+    """Loop over i, shell ``dist < i`` less the one before, trapezoid over i / D."""
     (a, b), radius = _spectra_and_radius(_noise(0), _noise(1))
     curve, before = [1.0], np.zeros(radius.shape, bool)
     for i in range(1, 8):
