@@ -1,0 +1,270 @@
+"""CryoSPIRE: rigid parts, their motion and their absence, from particles with known poses.
+
+A coarse mixture whose Gaussians move and fade by learned features finds the parts; a fine mixture tied to the
+parts' anchors fits them (arXiv 2506.09063 and its supplement).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from morphem.core.fourier import half_plane_weights, resize_map, to_fourier
+from morphem.core.grid import Grid
+from morphem.core.types import Particles, Volume
+from morphem.data.mrc import read_map
+from morphem.data.stack import ParticleStack
+from morphem.engine.descend import AbstractObjective, DescentConfig, descend
+from morphem.engine.half_maps import write_half_maps
+from morphem.engine.insertion import backproject
+from morphem.engine.parts import write_parts
+from morphem.engine.reconstruction import Reconstruction
+from morphem.engine.run import Run
+from morphem.models.anchors import AnchorConfig, find_anchors, nearest_part
+from morphem.models.gaussian_density import VISIBLE_SHARE, AnchoredMixture, PartMixture
+from morphem.models.layers import positional_encoding
+from morphem.models.seeding import draw_centres, equal_gaussians, fitting_factor
+from morphem.models.table import ParticleTable
+from morphem.physics.ctf import contrast_transfer
+from morphem.physics.gaussians import rasterise
+from morphem.physics.imaging import phase_ramp
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    """A mixture and its networks."""
+
+    gaussians: int
+    """Number of Gaussians."""
+    scale: float
+    """Initial standard deviation, fraction of the box."""
+    hidden: int
+    """Units per hidden layer of each network."""
+    layers: int
+    """Hidden layers of each network."""
+    amplitude: float = 0.15
+    """Initial amplitude, in the unit in which that amplitude everywhere fits the start map."""
+
+
+@dataclass(frozen=True)
+class RateConfig:
+    """Learning rates of Adam at the start of each stage."""
+
+    centres: float = 2e-4
+    """Positions, box units."""
+    scales: float = 5e-3
+    """Logarithms of the widths."""
+    amplitudes: float = 5e-3
+    """Amplitudes."""
+    features: float = 5e-3
+    """Features of the coarse mixture."""
+    feature_offsets: float = 1e-3
+    """Feature offsets of the fine mixture."""
+    networks: float = 3e-3
+    """Weights of the networks."""
+    latents: float = 1e-1
+    """Latents, by row-wise Adam."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """CryoSPIRE; the defaults are the published method."""
+
+    latent: int = 4
+    """Width of a particle's latent."""
+    features: int = 24
+    """Width of a Gaussian's feature."""
+    parts: MixtureConfig = MixtureConfig(gaussians=2048, scale=0.02, hidden=32, layers=1)
+    """Coarse mixture that finds the parts."""
+    fine: MixtureConfig = MixtureConfig(gaussians=8192, scale=0.01, hidden=128, layers=3)
+    """Fine mixture tied to the parts' anchors."""
+    anchors: AnchorConfig = AnchorConfig()
+    """How Gaussians are grouped into parts."""
+    parts_descent: DescentConfig = DescentConfig(epochs=15, batch_size=64)
+    """Training of the coarse mixture."""
+    fine_descent: DescentConfig = DescentConfig(epochs=30, batch_size=64)
+    """Training of the fine mixture."""
+    rates: RateConfig = field(default_factory=RateConfig)
+    """Learning rates."""
+    feature_spread: float = 0.1
+    """Standard deviation of the features at the start."""
+    latent_spread: float = 0.1
+    """Standard deviation of the latents at the start."""
+    latent_penalty: float = 0.1
+    """Weight of the squared norm of an image's latent."""
+    feature_penalty: float = 0.01
+    """Weight of the squared norm of the feature offsets."""
+    encoding: Literal["learned", "positional"] = "learned"
+    """What tells Gaussians apart: learned features, or (ablation) an encoding of where they are."""
+    frames: Literal["anchors", "none"] = "anchors"
+    """Whether parts move as rigid frames, or (ablation) every Gaussian by itself."""
+    start: Path | None = None
+    """Map to start from; back-projected from the images unless given."""
+    threshold: float = 0.1
+    """Voxels below this fraction of the brightest 0.1 % get no Gaussian."""
+    seed: int = 0
+    """Of every random choice."""
+
+
+def reconstruct(stack: ParticleStack, config: Config, run: Run) -> Reconstruction:
+    """Discover parts with a coarse mixture, then fit a fine one tied to their anchors."""
+    start = start_map(stack, config, run)
+    latents = initial_latents(stack.n_particles, config)
+    parts = initial_parts(start, config)
+    descend(MixtureObjective(parts, latents, config), stack, config.parts_descent, run.stage("parts"))
+    fine = anchored(parts, latents.rows, start.grid, config)
+    descend(MixtureObjective(fine, latents, config), stack, config.fine_descent, run.stage("fine"))
+    write_parts(fine, latents.rows, stack.grid, run.root)
+    return Reconstruction(stack.poses, latents.rows, fine, stack.grid, run.history(), run.provenance())
+
+
+class MixtureObjective(AbstractObjective):
+    """Squared residual of a mixture's images in units of the noise, with small latents preferred.
+
+    The squares are summed over the image's pixels (Parseval: over its Fourier plane, DC left out). Images are
+    centred by their known shifts, as a phase.
+    """
+
+    def __init__(
+        self, density: PartMixture | AnchoredMixture, latents: ParticleTable, config: Config
+    ) -> None:
+        super().__init__()
+        self.density = density
+        self.latents = latents
+        self.config = config
+
+    def terms(self, batch: Particles, seen: int) -> dict[str, Tensor]:
+        """``image``, ``latent`` and, in the second stage, ``feature``."""
+        z = self.latents.read(batch.particle)
+        model = self.density.project(z, batch.poses.rotation, batch.grid)
+        terms = {
+            "image": image_error(model, batch),
+            "latent": self.config.latent_penalty * z.square().sum(1).mean(),
+        }
+        if isinstance(self.density, AnchoredMixture):
+            terms["feature"] = self.config.feature_penalty * self.density.feature_offsets.square().sum()
+        return terms
+
+    def parameter_groups(self) -> list[dict[str, object]]:
+        """Parameters by kind, each kind with its rate."""
+        rates = self.config.rates
+        rate_of = {
+            "centres": rates.centres,
+            "offsets": rates.centres,
+            "log_scales": rates.scales,
+            "amplitudes": rates.amplitudes,
+            "features": rates.features,
+            "feature_offsets": rates.feature_offsets,
+        }
+        own = {name: p for name, p in self.density.named_parameters(recurse=False) if p.requires_grad}
+        networks = [p for child in self.density.children() for p in child.parameters()]
+        groups: list[dict[str, object]] = [{"params": [p], "lr": rate_of[name]} for name, p in own.items()]
+        return [*groups, {"params": networks, "lr": rates.networks}]
+
+    def tables(self) -> dict[str, ParticleTable]:
+        """The latents."""
+        return {"latents": self.latents}
+
+
+def image_error(model: Complex[Tensor, "b d h"], batch: Particles) -> Float[Tensor, ""]:
+    """Mean over images of the squared residual, summed over pixels; noise variance 1."""
+    grid = batch.grid
+    centred = to_fourier(batch.images) * phase_ramp(-batch.poses.shift, grid)
+    residual = model * contrast_transfer(batch.optics, grid) - centred
+    weights = half_plane_weights(grid.box, model.device) / grid.box**2
+    weights[0, 0] = 0
+    power = residual.real.square() + residual.imag.square()
+    return (power * weights).sum((-2, -1)).mean()
+
+
+def start_map(stack: ParticleStack, config: Config, run: Run) -> Volume:
+    """The map given, or the mean of the particles' back-projected half maps, which the run keeps."""
+    if config.start is None:
+        maps = backproject(stack, run, seed=config.seed)
+        write_half_maps(maps, run.root)
+        return maps.mean
+    given = read_map(config.start)
+    return Volume(resize_map(given.voxels, stack.grid.box), stack.grid)
+
+
+def initial_latents(particles: int, config: Config) -> ParticleTable:
+    """Small random latents, one row per particle."""
+    generator = torch.Generator().manual_seed(config.seed)
+    rows = config.latent_spread * torch.randn(particles, config.latent, generator=generator)
+    return ParticleTable(rows, config.rates.latents)
+
+
+def initial_parts(start: Volume, config: Config) -> PartMixture:
+    """Coarse mixture drawn from the start map, every Gaussian at rest and visible."""
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    size, extent = config.parts, start.grid.extent
+    torch.manual_seed(config.seed + 2)
+    mixture = PartMixture(size.gaussians, config.features, config.latent, (size.hidden, size.layers), extent)
+    points = draw_centres(start, size.gaussians, config.threshold, generator)
+    with torch.no_grad():
+        mixture.centres.copy_(points / extent)
+        if config.encoding == "positional":
+            mixture.features.copy_(positional_encoding(mixture.centres, config.features))
+        else:
+            mixture.features.normal_(std=config.feature_spread, generator=generator)
+    mixture.features.requires_grad_(config.encoding == "learned")
+    return _started(mixture, start, points, size)
+
+
+def anchored(
+    parts: PartMixture, latents: Float[Tensor, "p z"], grid: Grid, config: Config
+) -> AnchoredMixture:
+    """Fine mixture drawn from the coarse density, each Gaussian tied to the anchor of its nearest coarse one.
+
+    The coarse density is taken at the latent nearest to the mean, with each Gaussian's mean occupancy, which
+    leaves out the Gaussians that the data switched off.
+    """
+    generator = torch.Generator().manual_seed(config.seed + 3)
+    size, extent = config.fine, grid.extent
+    rest = parts.at_rest(latents)
+    mass = rest.amplitudes * rest.scales.square()
+    anchors = find_anchors(parts.features.detach(), rest.centres / extent, mass, config.anchors, config.seed)
+    count = len(anchors.features) if config.frames == "anchors" else 0
+    torch.manual_seed(config.seed + 4)
+    mixture = AnchoredMixture(
+        size.gaussians, count, config.features, config.latent, (size.hidden, size.layers), extent
+    )
+    start = rasterise(rest, grid)
+    points = draw_centres(start, size.gaussians, config.threshold, generator)
+    alive = mass > 0
+    with torch.no_grad():
+        mixture.part.copy_(nearest_part(points, rest.centres[alive], anchors.part[alive]))
+        mixture.anchor_centres.copy_(anchors.centres)
+        mixture.anchor_features.copy_(anchors.features)
+        mixture.offsets.copy_(points / extent - anchors.centres[mixture.part])
+    return _started(mixture, start, points, size)
+
+
+Started = TypeVar("Started", PartMixture, AnchoredMixture)
+
+
+def _started(mixture: Started, start: Volume, points: Float[Tensor, "g 3"], size: MixtureConfig) -> Started:
+    """Widths and amplitudes of a fresh mixture, in the unit that fits the start map."""
+    equal = equal_gaussians(points, size.scale * start.grid.extent, size.amplitude)
+    with torch.no_grad():
+        mixture.log_scales.fill_(math.log(size.scale))
+        mixture.amplitudes.fill_(size.amplitude)
+        mixture.unit.fill_(fitting_factor(start, equal) / VISIBLE_SHARE)
+    return mixture
+
+
+PRESETS = {
+    "paper": Config(),
+    "quick": Config(
+        parts=MixtureConfig(gaussians=768, scale=0.02, hidden=32, layers=1),
+        fine=MixtureConfig(gaussians=2048, scale=0.012, hidden=32, layers=2),
+        parts_descent=DescentConfig(epochs=16, batch_size=64),
+        fine_descent=DescentConfig(epochs=6, batch_size=64),
+    ),
+}

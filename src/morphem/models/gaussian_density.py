@@ -1,0 +1,186 @@
+"""Gaussian mixtures whose parts move, appear and vanish with a latent (CryoSPIRE).
+
+Positions and widths are kept in fractions of the box and leave in Å.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from morphem.core.fourier import to_fourier
+from morphem.core.grid import Grid
+from morphem.core.rotations import from_rotation_vector
+from morphem.core.types import GaussianMixture, Volume
+from morphem.models.density import AbstractDensity
+from morphem.models.layers import PairNetwork
+from morphem.physics.gaussians import project_gaussians, project_gaussians_windowed, rasterise
+
+VISIBLE = 3.0  # logit of the occupancy that every Gaussian starts with
+VISIBLE_SHARE = 1 / (1 + math.exp(-VISIBLE))
+
+
+class PartMixture(AbstractDensity):
+    """First stage: every Gaussian moves and fades by its own feature (CryoSPIRE, stage 1).
+
+    ``c_i(z) = c_i + T([f_i, z])`` and ``m_i(z) = σ(O([f_i, z])) m_i``; widths are constant.
+
+    Args:
+        gaussians: Number of Gaussians.
+        features: Width of a Gaussian's feature.
+        latent: Width of a particle's latent.
+        network: Units per hidden layer and number of hidden layers of both networks.
+        extent: Side of the box, Å.
+    """
+
+    unit: Float[Tensor, ""]
+
+    def __init__(
+        self, gaussians: int, features: int, latent: int, network: tuple[int, int], extent: float
+    ) -> None:
+        super().__init__()
+        self.extent = extent
+        self.centres = nn.Parameter(torch.zeros(gaussians, 3))
+        self.log_scales = nn.Parameter(torch.zeros(gaussians))
+        self.amplitudes = nn.Parameter(torch.zeros(gaussians))
+        self.features = nn.Parameter(torch.zeros(gaussians, features))
+        self.displacement = PairNetwork(features, latent, network, 3)
+        self.occupancy = PairNetwork(features, latent, network, 1, VISIBLE)
+        self.register_buffer("unit", torch.ones(()))
+
+    def mixture(self, z: Float[Tensor, "b z"]) -> GaussianMixture:
+        """The Gaussians of each latent."""
+        centres = self.centres + self.displacement(self.features, z)
+        shown = torch.sigmoid(self.occupancy(self.features, z)[..., 0])
+        return _in_angstrom(self, centres, shown)
+
+    def at_rest(self, latents: Float[Tensor, "p z"]) -> GaussianMixture:
+        """The Gaussians where they are at the latent nearest to the mean, as bright as on average."""
+        return _at_rest(self, latents)
+
+    def project(
+        self, z: Float[Tensor, "b z"], rotation: Float[Tensor, "b 3 3"], grid: Grid
+    ) -> Complex[Tensor, "b d h"]:
+        """Spectra of the projections of each latent's density."""
+        return to_fourier(_render(self.mixture(z), rotation, grid))
+
+    def volume(self, z: Float[Tensor, "z"], grid: Grid) -> Volume:
+        """Density of one latent."""
+        return _volume(self.mixture(z[None]), grid)
+
+
+class AnchoredMixture(AbstractDensity):
+    """Second stage: Gaussians ride on the rigid frames of their parts' anchors (CryoSPIRE, stage 2).
+
+    ``c̃_i = c̄_a + R_a(z) Δc_i + t_a(z)``, then ``c_i(z) = c̃_i + T([f_i, z])`` and
+    ``m_i(z) = σ(O([f_i, z])) m_i`` with ``f_i = f̄_a + Δf_i``.
+
+    Args:
+        gaussians: Number of Gaussians.
+        anchors: Number of parts; 0 leaves the rigid frames out (the ablation without anchors).
+        features: Width of a feature.
+        latent: Width of a latent.
+        network: Units per hidden layer and number of hidden layers of the three networks.
+        extent: Side of the box, Å.
+    """
+
+    part: Int[Tensor, "g"]
+    anchor_centres: Float[Tensor, "a 3"]
+    anchor_features: Float[Tensor, "a f"]
+    unit: Float[Tensor, ""]
+
+    def __init__(
+        self,
+        gaussians: int,
+        anchors: int,
+        features: int,
+        latent: int,
+        network: tuple[int, int],
+        extent: float,
+    ) -> None:
+        super().__init__()
+        self.extent = extent
+        self.anchors = anchors
+        rows = max(anchors, 1)
+        self.offsets = nn.Parameter(torch.zeros(gaussians, 3))
+        self.log_scales = nn.Parameter(torch.zeros(gaussians))
+        self.amplitudes = nn.Parameter(torch.zeros(gaussians))
+        self.feature_offsets = nn.Parameter(torch.zeros(gaussians, features))
+        self.motion = PairNetwork(features, latent, network, 6)
+        self.displacement = PairNetwork(features, latent, network, 3)
+        self.occupancy = PairNetwork(features, latent, network, 1, VISIBLE)
+        self.register_buffer("anchor_centres", torch.zeros(rows, 3))
+        self.register_buffer("anchor_features", torch.zeros(rows, features))
+        self.register_buffer("part", torch.zeros(gaussians, dtype=torch.int64))
+        self.register_buffer("unit", torch.ones(()))
+
+    def frames(self, z: Float[Tensor, "b z"]) -> tuple[Float[Tensor, "b a 3 3"], Float[Tensor, "b a 3"]]:
+        """Rotation about its own centre and translation (box units) of each anchor."""
+        motion = self.motion(self.anchor_features, z)
+        return from_rotation_vector(motion[..., :3]), motion[..., 3:]
+
+    def mixture(self, z: Float[Tensor, "b z"]) -> GaussianMixture:
+        """The Gaussians of each latent."""
+        features = self.anchor_features[self.part] + self.feature_offsets
+        centres = self._carried(z) + self.displacement(features, z)
+        shown = torch.sigmoid(self.occupancy(features, z)[..., 0])
+        return _in_angstrom(self, centres, shown)
+
+    def at_rest(self, latents: Float[Tensor, "p z"]) -> GaussianMixture:
+        """The Gaussians where they are at the latent nearest to the mean, as bright as on average."""
+        return _at_rest(self, latents)
+
+    def project(
+        self, z: Float[Tensor, "b z"], rotation: Float[Tensor, "b 3 3"], grid: Grid
+    ) -> Complex[Tensor, "b d h"]:
+        """Spectra of the projections of each latent's density."""
+        return to_fourier(_render(self.mixture(z), rotation, grid))
+
+    def volume(self, z: Float[Tensor, "z"], grid: Grid) -> Volume:
+        """Density of one latent."""
+        return _volume(self.mixture(z[None]), grid)
+
+    def _carried(self, z: Float[Tensor, "b z"]) -> Float[Tensor, "b g 3"]:
+        """Centres after the rigid motion of their anchors, box units."""
+        home = self.anchor_centres[self.part]
+        if not self.anchors:
+            return (home + self.offsets).expand(len(z), -1, -1)
+        rotation, translation = self.frames(z)
+        turned = torch.einsum("bgij,gj->bgi", rotation[:, self.part], self.offsets)
+        return home + turned + translation[:, self.part]
+
+
+@torch.no_grad()
+def _at_rest(density: PartMixture | AnchoredMixture, latents: Float[Tensor, "p z"]) -> GaussianMixture:
+    middle = (latents - latents.mean(0)).square().sum(1).argmin()
+    rest = density.mixture(latents[middle, None])
+    some = latents[:: max(1, len(latents) // 1024)]
+    total = torch.zeros_like(rest.scales)
+    for block in some.split(64):
+        total += density.mixture(block).amplitudes.sum(0)
+    return GaussianMixture(rest.centres[0], rest.scales, total / len(some))
+
+
+def _in_angstrom(
+    density: PartMixture | AnchoredMixture, centres: Float[Tensor, "b g 3"], shown: Float[Tensor, "b g"]
+) -> GaussianMixture:
+    return GaussianMixture(
+        centres * density.extent,
+        density.log_scales.exp() * density.extent,
+        relu(density.amplitudes) * density.unit * shown,
+    )
+
+
+def _render(mixture: GaussianMixture, rotation: Float[Tensor, "b 3 3"], grid: Grid) -> Float[Tensor, "b d d"]:
+    """Windowed sums on a processor, dense products on an accelerator."""
+    project = project_gaussians_windowed if rotation.device.type == "cpu" else project_gaussians
+    return project(mixture, rotation, grid)
+
+
+def _volume(mixture: GaussianMixture, grid: Grid) -> Volume:
+    with torch.no_grad():
+        return rasterise(GaussianMixture(mixture.centres[0], mixture.scales, mixture.amplitudes[0]), grid)
