@@ -11,6 +11,7 @@ from morphem.core.grid import Grid
 from morphem.core.types import Optics, Particles
 from morphem.data.stack import ParticleStack, stack_in_memory
 from morphem.engine.descend import AbstractObjective
+from morphem.engine.sweep import AbstractStatistic
 from morphem.models.table import ParticleTable
 
 WIDTH = 3
@@ -49,3 +50,24 @@ def toy_stack(images: int = 61, tilts: int = 1) -> ParticleStack:
     optics = Optics(1e4 * one, 1e4 * one, 0 * one, 300 * one, 2.7 * one, 0.1 * one, 0 * one, 0 * one, one)
     pixels = torch.randn(images, 8, 8, generator=generator)
     return stack_in_memory(pixels, Grid(8, 2.0), optics, particle=torch.arange(images) // tilts)
+
+
+class ToyMean(AbstractStatistic):
+    """Mean image; each pass after the first subtracts what the last one found."""
+
+    batch_size = 5
+
+    def __init__(self) -> None:
+        self.mean = torch.zeros(8, 8)
+        self._sums = [torch.zeros(8, 8), torch.zeros(())]
+
+    def gather(self, batch: Particles) -> None:
+        self._sums[0] += (batch.images - self.mean).sum(0)
+        self._sums[1] += len(batch)
+
+    def tensors(self) -> list[Tensor]:
+        return self._sums
+
+    def solve(self) -> None:
+        self.mean = self.mean + 0.5 * self._sums[0] / self._sums[1]
+        self._sums = [torch.zeros(8, 8), torch.zeros(())]
