@@ -7,42 +7,46 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _DEGREE = 3  # of the polynomial from latents to a coordinate
+_FOLDS = 5  # each predicted from the others
 _RIDGE = 1e-6  # of the mean square of a feature; for latents that do not use all their directions
 
 
-def latent_rank_correlation(
-    latents: Float[Tensor, "p z"], coordinate: Float[Tensor, "p"], folds: int = 5, seed: int = 0
-) -> float:
-    """Spearman correlation of a coordinate with its prediction from latents, on held-out particles.
+def latent_rank_correlation(latents: Float[Tensor, "p z"], coordinate: Float[Tensor, "p"]) -> float:
+    """Spearman correlation of a coordinate with its :func:`held_out_prediction`, mean over the folds.
 
-    The prediction is :func:`held_out_prediction`; 1 if the latents order the particles as the truth does.
+    1 if the latents order the particles as the truth does, 0 on average if they know nothing.
     """
-    return spearman(held_out_prediction(latents, coordinate, folds, seed), coordinate)
+    predicted, fold = held_out_prediction(latents, coordinate), folds(len(latents))
+    scores = [spearman(predicted[fold == k], coordinate[fold == k]) for k in range(_FOLDS)]
+    return sum(scores) / len(scores)
 
 
-def latent_auroc(
-    latents: Float[Tensor, "p z"], label: Bool[Tensor, "p"], folds: int = 5, seed: int = 0
-) -> float:
-    """Area under the ROC of a yes-or-no property predicted from latents, on held-out particles."""
-    return auroc(held_out_prediction(latents, label.to(latents.dtype), folds, seed), label)
+def latent_auroc(latents: Float[Tensor, "p z"], label: Bool[Tensor, "p"]) -> float:
+    """Area under the ROC of a property's :func:`held_out_prediction`, mean over the folds that have both."""
+    predicted, fold = held_out_prediction(latents, label.to(latents.dtype)), folds(len(latents))
+    both = [k for k in range(_FOLDS) if 0 < int(label[fold == k].sum()) < int((fold == k).sum())]
+    if not both:
+        raise ValueError(f"{int(label.sum())} of {len(label)} labels are positive; both kinds are needed")
+    # fold by fold: the mean of the others falls where that of the held-out rises, skill reversed
+    return sum(auroc(predicted[fold == k], label[fold == k]) for k in both) / len(both)
 
 
-def held_out_prediction(
-    latents: Float[Tensor, "p z"], target: Float[Tensor, "p"], folds: int = 5, seed: int = 0
-) -> Float[Tensor, "p"]:
+def held_out_prediction(latents: Float[Tensor, "p z"], target: Float[Tensor, "p"]) -> Float[Tensor, "p"]:
     """Least-squares cubic of the latents, for each particle fitted to the other folds.
 
-    Affine maps of the latents do not change it. Folds are drawn by ``seed``, and their own mean is taken
-    out: the mean of the others falls where that of the held-out rises, which would look like skill reversed.
+    Affine maps of the latents do not change it.
     """
-    features = _monomials(latents.double())
-    fold = torch.randperm(len(latents), generator=torch.Generator().manual_seed(seed)) % folds
+    features, fold = _monomials(latents.double()), folds(len(latents))
     predicted = torch.empty_like(features[:, 0])
-    for out in range(folds):
-        kept = fold != out
-        centred = target[kept].double() - target[kept].double().mean()
-        predicted[~kept] = features[~kept] @ _ridge(features[kept], centred)
-    return (predicted + target.double().mean()).to(target.dtype)
+    for k in range(_FOLDS):
+        kept = fold != k
+        predicted[~kept] = features[~kept] @ _ridge(features[kept], target[kept].double())
+    return predicted.to(target.dtype)
+
+
+def folds(n: int) -> Int[Tensor, "n"]:
+    """A fifth of the particles each, at random, always the same."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0)) % _FOLDS
 
 
 def spearman(a: Float[Tensor, "n"], b: Float[Tensor, "n"]) -> float:
