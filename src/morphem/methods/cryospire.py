@@ -227,9 +227,8 @@ def anchored(
     """
     generator = torch.Generator().manual_seed(config.seed + 3)
     size, extent = config.fine, grid.extent
-    rest = parts.at_rest(latents)
-    mass = rest.amplitudes * rest.scales.square()
-    anchors = find_anchors(parts.features.detach(), rest.centres / extent, mass, config.anchors, config.seed)
+    behaviour, rest = parts.behaviour(latents), parts.at_rest(latents)
+    anchors = find_anchors(behaviour, config.anchors, config.seed)
     count = len(anchors.features) if config.frames == "anchors" else 0
     torch.manual_seed(config.seed + 4)
     mixture = AnchoredMixture(
@@ -237,7 +236,7 @@ def anchored(
     )
     start = rasterise(rest, grid)
     points = draw_centres(start, size.gaussians, config.threshold, generator)
-    alive = mass > 0
+    alive = behaviour.mass > 0
     with torch.no_grad():
         mixture.part.copy_(nearest_part(points, rest.centres[alive], anchors.part[alive]))
         mixture.anchor_centres.copy_(anchors.centres)
@@ -264,6 +263,7 @@ PRESETS = {
     "quick": Config(
         parts=MixtureConfig(gaussians=768, scale=0.02, hidden=32, layers=1),
         fine=MixtureConfig(gaussians=2048, scale=0.012, hidden=32, layers=2),
+        anchors=AnchorConfig(by="responses", neighbours=9),
         parts_descent=DescentConfig(epochs=16, batch_size=64),
         fine_descent=DescentConfig(epochs=6, batch_size=64),
     ),

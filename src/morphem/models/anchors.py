@@ -1,15 +1,19 @@
-"""Parts of a mixture: Gaussians that share a behaviour, and the anchor that stands for each part."""
+"""Parts of a mixture: Gaussians that behave alike, and the anchor that stands for each part."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from morphem.core.rotations import nearest_rotation
+
 _RUNS: Any = 10  # of k-means++, the best is kept; scikit-learn's stubs want a string
+_STILL = 0.005  # of the box: motion below this root mean square is not scaled up
+_STEADY = 0.05  # likewise for occupancies
 
 
 @dataclass(frozen=True)
@@ -17,15 +21,40 @@ class AnchorConfig:
     """How Gaussians are grouped into parts."""
 
     count: int = 0
-    """Number of feature clusters; 0 takes the count with the largest mean silhouette."""
+    """Number of clusters; 0 takes the largest whose parts each explain `gain` of motion and occupancy."""
     most: int = 8
     """Largest count tried when it is chosen."""
+    gain: float = 0.05
+    """Least share of motion and occupancy that one more rigid part must explain."""
+    by: Literal["features", "responses"] = "features"
+    """What is compared: learned features, or how Gaussians move and fade over the particles' latents."""
+    neighbours: int = 0
+    """Let this many nearest Gaussians vote on each one's part, so that parts are connected; 0 for no vote."""
     part_radius: float = 0.0
     """Split parts in space until none has a larger RMS radius, fraction of the box; 0 never splits."""
 
     def __post_init__(self) -> None:
-        if self.count < 0 or self.most < 2 or self.part_radius < 0:
-            raise ValueError(f"{self}: count and part_radius are at least 0, most at least 2")
+        if min(self.count, self.neighbours, self.part_radius, self.gain) < 0 or self.most < 1:
+            raise ValueError(f"{self}: numbers must not be negative, and most is at least 1")
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What each Gaussian of a mixture is and does.
+
+    Attributes:
+        features: Learned feature of each Gaussian.
+        home: Where it is at rest, box units.
+        moved: Where it is at some latents, box units.
+        shown: Its occupancy there, 0 to 1.
+        mass: Its weight in the density at rest; those that the data switched off have none.
+    """
+
+    features: Float[Tensor, "g f"]
+    home: Float[Tensor, "g 3"]
+    moved: Float[Tensor, "m g 3"]
+    shown: Float[Tensor, "m g"]
+    mass: Float[Tensor, "g"]
 
 
 @dataclass(frozen=True)
@@ -33,57 +62,80 @@ class Anchors:
     """The parts of a mixture.
 
     Attributes:
-        part: Part of each Gaussian.
+        part: Part of each Gaussian, the heaviest first.
         features: Mean feature of each part.
-        centres: Where the Gaussian nearest to that mean sits, box units.
-        silhouettes: Mean silhouette of each count that was tried.
+        centres: Where the Gaussian nearest to that mean is at rest, box units.
+        explained: Share of motion and occupancy that each count tried explains, rigid parts given.
     """
 
     part: Int[Tensor, "g"]
     features: Float[Tensor, "a f"]
     centres: Float[Tensor, "a 3"]
-    silhouettes: dict[int, float]
+    explained: dict[int, float]
 
 
-def find_anchors(
-    features: Float[Tensor, "g f"],
-    centres: Float[Tensor, "g 3"],
-    mass: Float[Tensor, "g"],
-    config: AnchorConfig,
-    seed: int,
-) -> Anchors:
-    """Parts by k-means++ on features, split in space where they are large (CryoSPIRE, anchors).
+def find_anchors(behaviour: Behaviour, config: AnchorConfig, seed: int) -> Anchors:
+    """Parts by k-means++, split in space where they are large (CryoSPIRE, anchors).
 
     Gaussians vote by their mass: those that the data switched off keep a random feature.
     """
-    silhouettes: dict[int, float] = {}
-    count = config.count
-    if not count:
-        silhouettes = {k: _silhouette(features, mass, k, seed) for k in range(2, config.most + 1)}
-        count = max(silhouettes, key=lambda k: silhouettes[k])
-    part = cluster(features, mass, count, seed)
+    rows = behaviour.features if config.by == "features" else responses(behaviour)
+    counts = [config.count] if config.count else range(1, config.most + 1)
+    found = {count: _clustered(behaviour, rows, count, config.neighbours, seed) for count in counts}
+    explained = {count: rigid_share(behaviour, part) for count, part in found.items()}
+    part = found[config.count or _enough(explained, config.gain)]
     if config.part_radius:
-        part = split_in_space(part, centres, config.part_radius, seed)
+        part = split_in_space(part, behaviour.home, config.part_radius, seed)
     members = [part == a for a in range(int(part.max()) + 1)]
-    means = torch.stack([(mass[m, None] * features[m]).sum(0) / mass[m].sum() for m in members])
-    nearest = torch.stack(
-        [_nearest_member(mean, features, m) for mean, m in zip(means, members, strict=True)]
-    )
-    return Anchors(part, means, centres[nearest], silhouettes)
+    means = torch.stack([_mean(behaviour.features, behaviour.mass, member) for member in members])
+    pairs = zip(means, members, strict=True)
+    nearest = torch.stack([_nearest_member(mean, behaviour.features, member) for mean, member in pairs])
+    return Anchors(part, means, behaviour.home[nearest], explained)
 
 
-def cluster(
-    rows: Float[Tensor, "g f"], weight: Float[Tensor, "g"], count: int, seed: int
-) -> Int[Tensor, "g"]:
+def responses(behaviour: Behaviour) -> Float[Tensor, "g r"]:
+    """How each Gaussian departs from its mean place and occupancy at each latent, both to the same scale."""
+    motion = (behaviour.moved - behaviour.moved.mean(0)).transpose(0, 1).flatten(1)
+    fading = (behaviour.shown - behaviour.shown.mean(0)).mT
+    share = behaviour.mass / behaviour.mass.sum()
+    latents = len(behaviour.moved)
+    travel = (share @ motion.square().sum(1) / latents).sqrt().clamp(min=_STILL)
+    flicker = (share @ fading.square().sum(1) / latents).sqrt().clamp(min=_STEADY)
+    return torch.cat([motion / travel, fading / flicker], 1) / latents**0.5
+
+
+def rigid_share(behaviour: Behaviour, part: Int[Tensor, "g"]) -> float:
+    """Mean of the shares of motion and of occupancy that rigid parts with one occupancy each explain.
+
+    The rest is what remains of the variance over Gaussians and latents after each part's best rigid motion
+    (Kabsch) and mean occupancy, over what remains if all Gaussians were one part.
+    """
+    alone = torch.zeros_like(part)
+    left, whole = _unexplained(behaviour, part), _unexplained(behaviour, alone)
+    floor = torch.tensor([_STILL**2, _STEADY**2], dtype=left.dtype)
+    return float(1 - (left / torch.maximum(whole, floor)).mean())
+
+
+def cluster(rows: Float[Tensor, "g f"], mass: Float[Tensor, "g"], count: int, seed: int) -> Int[Tensor, "g"]:
     """Best of ten weighted k-means++ runs; labels run from the heaviest cluster down."""
     from sklearn.cluster import KMeans
 
     count = min(count, len(rows))
     search = KMeans(count, init="k-means++", n_init=_RUNS, random_state=seed)
-    found = search.fit(rows.cpu().numpy(), sample_weight=weight.cpu().numpy())
-    labels = torch.as_tensor(found.labels_, dtype=torch.int64)
-    heavy = torch.bincount(labels, weights=weight.cpu().double(), minlength=count)
-    return heavy.argsort(descending=True).argsort()[labels]
+    found = search.fit(rows.cpu().numpy(), sample_weight=mass.cpu().numpy())
+    return _heaviest_first(torch.as_tensor(found.labels_, dtype=torch.int64), mass.cpu())
+
+
+def vote(
+    part: Int[Tensor, "g"], centres: Float[Tensor, "g 3"], mass: Float[Tensor, "g"], neighbours: int
+) -> Int[Tensor, "g"]:
+    """Each Gaussian takes the part that most of the mass around it has, itself among it; three rounds."""
+    blocks = [torch.cdist(some, centres) for some in centres.split(1024)]
+    near = torch.cat([block.topk(min(neighbours, len(centres)), largest=False).indices for block in blocks])
+    for _ in range(3):
+        ballots = torch.nn.functional.one_hot(part[near]) * mass[near, None]
+        part = ballots.sum(1).argmax(1)
+    return part
 
 
 def split_in_space(
@@ -111,9 +163,51 @@ def nearest_part(
     return torch.cat([part[torch.cdist(block, centres).argmin(1)] for block in points.split(4096)])
 
 
-def _largest_radius(positions: Float[Tensor, "m 3"], label: Int[Tensor, "m"]) -> float:
-    groups = [positions[label == k] for k in range(int(label.max()) + 1)]
-    return max(float((g - g.mean(0)).square().sum(1).mean().sqrt()) for g in groups)
+def _clustered(
+    behaviour: Behaviour, rows: Float[Tensor, "g r"], count: int, neighbours: int, seed: int
+) -> Int[Tensor, "g"]:
+    part = cluster(rows, behaviour.mass, count, seed)
+    if neighbours:
+        part = vote(part, behaviour.home, behaviour.mass, neighbours)
+        part = _heaviest_first(part.unique(return_inverse=True)[1], behaviour.mass.cpu())
+    return part
+
+
+def _enough(explained: dict[int, float], gain: float) -> int:
+    """The largest count whose parts beyond a smaller choice explain ``gain`` each."""
+    chosen = min(explained)
+    for count in sorted(explained):
+        if explained[count] >= explained[chosen] + gain * (count - chosen):
+            chosen = count
+    return chosen
+
+
+def _heaviest_first(label: Int[Tensor, "g"], mass: Float[Tensor, "g"]) -> Int[Tensor, "g"]:
+    heavy = torch.bincount(label, weights=mass.double())
+    return heavy.argsort(descending=True).argsort()[label]
+
+
+def _unexplained(behaviour: Behaviour, part: Int[Tensor, "g"]) -> Float[Tensor, "2"]:
+    """Mean square, over the mass, of what rigid motion and a common occupancy of each part leave."""
+    left = torch.zeros(2, dtype=torch.float64)
+    for a in range(int(part.max()) + 1):
+        member = part == a
+        mass = behaviour.mass[member]
+        share, home, moved = mass / mass.sum(), behaviour.home[member], behaviour.moved[:, member]
+        centred = home - share @ home
+        there = moved - torch.einsum("g,mgi->mi", share, moved)[:, None]
+        turn = nearest_rotation(torch.einsum("g,mgi,gj->mij", share, there, centred))
+        shown = behaviour.shown[:, member]
+        motion = (there - centred @ turn.mT).square().sum(-1).mean(0) @ mass
+        fading = (shown - (shown @ share)[:, None]).square().mean(0) @ mass
+        left += torch.stack([motion, fading]).cpu()
+    return left / behaviour.mass.sum().cpu()
+
+
+def _mean(
+    rows: Float[Tensor, "g f"], mass: Float[Tensor, "g"], member: Bool[Tensor, "g"]
+) -> Float[Tensor, "f"]:
+    return mass[member] @ rows[member] / mass[member].sum()
 
 
 def _nearest_member(
@@ -123,12 +217,6 @@ def _nearest_member(
     return rows[(features[rows] - mean).square().sum(1).argmin()]
 
 
-def _silhouette(features: Float[Tensor, "g f"], mass: Float[Tensor, "g"], count: int, seed: int) -> float:
-    """Mean silhouette coefficient (Rousseeuw 1987), Gaussians counted by their mass."""
-    from sklearn.metrics import silhouette_samples
-
-    label = cluster(features, mass, count, seed)
-    if len(label.unique()) < 2:
-        return -1.0
-    each = torch.as_tensor(silhouette_samples(features.cpu().numpy(), label.numpy()))
-    return float((each * mass.cpu()).sum() / mass.sum())
+def _largest_radius(positions: Float[Tensor, "m 3"], label: Int[Tensor, "m"]) -> float:
+    groups = [positions[label == k] for k in range(int(label.max()) + 1)]
+    return max(float((g - g.mean(0)).square().sum(1).mean().sqrt()) for g in groups)

@@ -16,6 +16,7 @@ from morphem.core.fourier import to_fourier
 from morphem.core.grid import Grid
 from morphem.core.rotations import from_rotation_vector
 from morphem.core.types import GaussianMixture, Volume
+from morphem.models.anchors import Behaviour
 from morphem.models.density import AbstractDensity
 from morphem.models.layers import PairNetwork
 from morphem.physics.gaussians import project_gaussians, project_gaussians_windowed, rasterise
@@ -61,6 +62,16 @@ class PartMixture(AbstractDensity):
     def at_rest(self, latents: Float[Tensor, "p z"]) -> GaussianMixture:
         """The Gaussians where they are at the latent nearest to the mean, as bright as on average."""
         return _at_rest(self, latents)
+
+    @torch.no_grad()
+    def behaviour(self, latents: Float[Tensor, "p z"], latents_used: int = 128) -> Behaviour:
+        """What each Gaussian is and does, at some of the latents."""
+        rest = self.at_rest(latents)
+        some = latents[:: max(1, len(latents) // latents_used)]
+        centres = self.centres + self.displacement(self.features, some)
+        shown = torch.sigmoid(self.occupancy(self.features, some)[..., 0])
+        mass = rest.amplitudes * rest.scales.square()
+        return Behaviour(self.features.detach(), rest.centres / self.extent, centres, shown, mass)
 
     def project(
         self, z: Float[Tensor, "b z"], rotation: Float[Tensor, "b 3 3"], grid: Grid
