@@ -1,10 +1,11 @@
-"""Being asked to stop, answered between two steps."""
+"""Being asked to stop: answered between two steps, or at once where there are none."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -12,6 +13,7 @@ from types import FrameType
 REQUEUE = 75  # EX_TEMPFAIL: the scheduler may start the same command again
 BY_HAND = 130  # as shells report Ctrl-C
 _EXIT_CODES = {signal.SIGTERM: REQUEUE, signal.SIGUSR1: REQUEUE, signal.SIGINT: BY_HAND}
+_LOG = logging.getLogger("morphem")
 
 
 class Interrupted(SystemExit):
@@ -29,17 +31,35 @@ class StopRequest:
 def stop_requests() -> Iterator[StopRequest]:
     """SIGTERM, SIGUSR1 and SIGINT as a request to look at between steps; a second SIGINT acts at once."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request  # only the main thread may be told of signals
-        return
 
     def ask(number: int, frame: FrameType | None) -> None:
         request.code = _EXIT_CODES[signal.Signals(number)]
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, ask) for number in _EXIT_CODES}
-    try:
+    with _answered_by(ask):
         yield request
+
+
+@contextmanager
+def stop_at_once() -> Iterator[None]:
+    """SIGTERM, SIGUSR1 and SIGINT as :class:`Interrupted`: between the stages of a run nothing is unsaved."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        _LOG.warning("stopped; the same command goes on after the last finished stage")
+        raise Interrupted(_EXIT_CODES[signal.Signals(number)])
+
+    with _answered_by(leave):
+        yield
+
+
+@contextmanager
+def _answered_by(answer: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may be told of signals
+        return
+    before = {number: signal.signal(number, answer) for number in _EXIT_CODES}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -12,6 +12,7 @@ from morphem.data.stack import ParticleStack, open_stack
 from morphem.engine import ranks
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run, open_run
+from morphem.engine.signals import stop_at_once
 from morphem.methods import load_method
 from morphem.report.options import Preparation
 
@@ -47,9 +48,10 @@ def run_method(
 ) -> Reconstruction:
     """Prepare the particles, run the method, save what it found; a failure is kept in ``log.txt``."""
     try:
-        ready = _ready(stack, run.root / "cache", preparation)
-        found = load_method(method).reconstruct(ready, config, run)
-        found.save(run.root, stack)
+        with stop_at_once():
+            ready = _ready(stack, run.root / "cache", preparation)
+            found = load_method(method).reconstruct(ready, config, run)
+            found.save(run.root, stack)
     except Exception:
         _keep(traceback.format_exc(), run.root)
         raise
