@@ -35,9 +35,10 @@ def descend(objective: Goal, stack: ParticleStack, config: DescentConfig, run: R
     identity = {"descent": settings(config), "data": fingerprint(stack)}
     if run.finished:
         return _reload(objective, run, identity)
-    descent = Descent(objective.to(ranks.own_device(config.device)), config, len(stack))
+    device = ranks.own_device(config.device)
+    descent = Descent(objective.to(device), config, len(stack))
     with (
-        torch.random.fork_rng(),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
         stop_requests() as stop,
         Progress(run.root, run.name, descent.total) as progress,
     ):

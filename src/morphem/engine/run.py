@@ -71,7 +71,8 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"checkpoint-{step:09d}.safetensors"
         write_tensors(path, tensors, record)
-        for old in self._checkpoints()[:-_KEPT]:
+        unfinished = self.folder.glob(".checkpoint-*")  # left by a kill
+        for old in [*self._checkpoints()[:-_KEPT], *unfinished]:
             old.unlink()
         return path
 

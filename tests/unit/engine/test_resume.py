@@ -129,10 +129,11 @@ def test_a_second_interrupt_by_hand_acts_at_once(tmp_path: Path, monkeypatch: py
 def test_two_checkpoints_are_kept_and_none_after_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: tuple[ToyObjective, Path]
 ):
+    (tmp_path / ".checkpoint-000000003.0a1b2c3d.safetensors").write_text("cut short by a kill")
     _stop_after(20, monkeypatch, _raise)
     with pytest.raises(ConnectionAbortedError):
         _train(tmp_path)
-    assert sorted(path.name for path in tmp_path.glob("checkpoint*")) == [
+    assert sorted(path.name for path in tmp_path.glob("*checkpoint*")) == [
         "checkpoint-000000008.safetensors",
         "checkpoint-000000016.safetensors",
     ]
