@@ -10,7 +10,7 @@ import math
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import one_hot, relu
 
 from morphem.core.fourier import to_fourier
 from morphem.core.grid import Grid
@@ -161,8 +161,11 @@ class AnchoredMixture(AbstractDensity):
         if not self.anchors:
             return (home + self.offsets).expand(len(z), -1, -1)
         rotation, translation = self.frames(z)
-        turned = torch.einsum("bgij,gj->bgi", rotation[:, self.part], self.offsets)
-        return home + turned + translation[:, self.part]
+        motion = torch.cat([rotation.mT, translation[:, :, None]], 2)
+        # a product over the parts, of which each Gaussian has one, saves writing a matrix for every pair
+        own = one_hot(self.part, self.anchors).to(motion)
+        arms = torch.cat([self.offsets, torch.ones_like(self.offsets[:, :1])], 1)
+        return home + (own[:, :, None] * arms[:, None]).flatten(1) @ motion.flatten(1, 2)
 
 
 @torch.no_grad()
