@@ -5,10 +5,6 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-# Without a GPU the CPU build of torch saves gigabytes of CUDA; where its index cannot be reached, PyPI serves.
-TORCH_INDEX := $(shell [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null \
-	&& echo --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu)
-
 .PHONY: help demo test check lint laws venv clean
 
 help:
@@ -45,7 +41,7 @@ $(READY): pyproject.toml constraints.txt
 		f'Morphem needs Python 3.11 or later, found {v.major}.{v.minor}: make PYTHON=/path/to/python3.11 ...')"
 	@echo "installing into .venv (a few minutes the first time)"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	@$(PIP) --no-deps $(TORCH_INDEX) torch
+	@$(PIP) --no-deps torch
 	@$(PIP) -e ".[test,dev]"
 	@touch $@
 

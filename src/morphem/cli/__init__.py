@@ -10,8 +10,12 @@ import warnings
 from collections.abc import Sequence
 
 COMMANDS = {
+    "demo": "simulate a moving molecule, find its parts and states, compare with the truth",
+    "check": "whether poses, signs, units and CTF agree with the images, before anything runs",
     "reconstruct": "run a method on a particle file: morphem reconstruct METHOD PARTICLES -o RUN",
     "volumes": "maps of a finished run at states, particles, latents, or along a component",
+    "simulate": "particles whose truth is known",
+    "evaluate": "how close a run on simulated particles came to their truth",
     "status": "how far a run is: stage, progress, time left",
     "methods": "list what `reconstruct` can do",
     "doctor": "look at this machine: packages, processors, memory, disk",
@@ -37,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _guarded(words[0], words[1:], debug)
 
 
+def home(name: str) -> str:
+    """The module where a command lives."""
+    return "morphem.cli.simulated" if name in ("demo", "simulate", "evaluate") else "morphem.cli.commands"
+
+
 def overview() -> str:
     """The page that `morphem` alone prints."""
     width = max(map(len, COMMANDS))
@@ -58,7 +67,7 @@ def _guarded(name: str, arguments: list[str], debug: bool) -> int:
     try:
         if name == "methods":
             return importlib.import_module("morphem.cli.show").show_methods()
-        return getattr(importlib.import_module("morphem.cli.commands"), name)(arguments)
+        return getattr(importlib.import_module(home(name)), name)(arguments)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130

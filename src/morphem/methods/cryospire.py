@@ -18,12 +18,13 @@ from torch import Tensor
 from morphem.core.fourier import half_plane_weights, resize_map, to_fourier
 from morphem.core.grid import Grid
 from morphem.core.types import Particles, Volume
-from morphem.data.mrc import read_map
+from morphem.data.mrc import read_map, write_map
 from morphem.data.stack import ParticleStack
 from morphem.engine.descend import AbstractObjective, DescentConfig, descend
 from morphem.engine.half_maps import write_half_maps
 from morphem.engine.insertion import backproject
 from morphem.engine.parts import write_parts
+from morphem.engine.ranks import is_main
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run
 from morphem.models.anchors import AnchorConfig, find_anchors, nearest_part
@@ -188,6 +189,8 @@ def start_map(stack: ParticleStack, config: Config, run: Run) -> Volume:
     if config.start is None:
         maps = backproject(stack, run, seed=config.seed)
         write_half_maps(maps, run.root)
+        if is_main():
+            write_map(run.root / "consensus.mrc", maps.mean)
         return maps.mean
     given = read_map(config.start)
     return Volume(resize_map(given.voxels, stack.grid.box), stack.grid)
