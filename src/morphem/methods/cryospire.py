@@ -21,7 +21,7 @@ from morphem.core.types import Particles, Volume
 from morphem.data.mrc import read_map, write_map
 from morphem.data.stack import ParticleStack
 from morphem.engine.descend import AbstractObjective, DescentConfig, descend
-from morphem.engine.half_maps import write_half_maps
+from morphem.engine.half_maps import HalfMaps, write_half_maps
 from morphem.engine.insertion import backproject
 from morphem.engine.parts import write_parts
 from morphem.engine.ranks import is_main
@@ -35,6 +35,7 @@ from morphem.models.table import ParticleTable
 from morphem.physics.ctf import contrast_transfer
 from morphem.physics.gaussians import rasterise
 from morphem.physics.imaging import phase_ramp
+from morphem.physics.noise import whitening_filter
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class Config:
     """What tells Gaussians apart: learned features, or (ablation) an encoding of where they are."""
     frames: Literal["anchors", "none"] = "anchors"
     """Whether parts move as rigid frames, or (ablation) every Gaussian by itself."""
+    noise: Literal["white", "coloured"] = "white"
+    """White as published, or with the spectrum that each optics group's background shows."""
     start: Path | None = None
     """Map to start from; back-projected from the images unless given."""
     threshold: float = 0.1
@@ -115,12 +118,15 @@ class Config:
 
 def reconstruct(stack: ParticleStack, config: Config, run: Run) -> Reconstruction:
     """Discover parts with a coarse mixture, then fit a fine one tied to their anchors."""
-    start = start_map(stack, config, run)
+    maps = consensus(stack, config, run)
+    start, precision = start_map(maps, config), noise_precision(maps, config)
     latents = initial_latents(stack.n_particles, config)
     parts = initial_parts(start, config)
-    descend(MixtureObjective(parts, latents, config), stack, config.parts_descent, run.stage("parts"))
+    coarse = MixtureObjective(parts, latents, precision, config)
+    descend(coarse, stack, config.parts_descent, run.stage("parts"))
     fine = anchored(parts, latents.rows, start.grid, config)
-    descend(MixtureObjective(fine, latents, config), stack, config.fine_descent, run.stage("fine"))
+    finer = MixtureObjective(fine, latents, precision, config)
+    descend(finer, stack, config.fine_descent, run.stage("fine"))
     write_parts(fine, latents.rows, stack.grid, run.root)
     return Reconstruction(stack.poses, latents.rows, fine, stack.grid, run.history(), run.provenance())
 
@@ -132,20 +138,27 @@ class MixtureObjective(AbstractObjective):
     centred by their known shifts, as a phase.
     """
 
+    precision: Float[Tensor, "o d h"]
+
     def __init__(
-        self, density: PartMixture | AnchoredMixture, latents: ParticleTable, config: Config
+        self,
+        density: PartMixture | AnchoredMixture,
+        latents: ParticleTable,
+        precision: Float[Tensor, "o d h"],
+        config: Config,
     ) -> None:
         super().__init__()
         self.density = density
         self.latents = latents
         self.config = config
+        self.register_buffer("precision", precision)
 
     def terms(self, batch: Particles, seen: int) -> dict[str, Tensor]:
         """``image``, ``latent`` and, in the second stage, ``feature``."""
         z = self.latents.read(batch.particle)
         model = self.density.project(z, batch.poses.rotation, batch.grid)
         terms = {
-            "image": image_error(model, batch),
+            "image": image_error(model, batch, self.precision),
             "latent": self.config.latent_penalty * z.square().sum(1).mean(),
         }
         if isinstance(self.density, AnchoredMixture):
@@ -173,27 +186,42 @@ class MixtureObjective(AbstractObjective):
         return {"latents": self.latents}
 
 
-def image_error(model: Complex[Tensor, "b d h"], batch: Particles) -> Float[Tensor, ""]:
-    """Mean over images of the squared residual, summed over pixels; noise variance 1."""
+def image_error(
+    model: Complex[Tensor, "b d h"], batch: Particles, precision: Float[Tensor, "o d h"]
+) -> Float[Tensor, ""]:
+    """Mean over images of the squared residual in units of the noise, summed over pixels."""
     grid = batch.grid
     centred = to_fourier(batch.images) * phase_ramp(-batch.poses.shift, grid)
     residual = model * contrast_transfer(batch.optics, grid) - centred
     weights = half_plane_weights(grid.box, model.device) / grid.box**2
     weights[0, 0] = 0
     power = residual.real.square() + residual.imag.square()
-    return (power * weights).sum((-2, -1)).mean()
+    return (power * weights * precision[batch.group]).sum((-2, -1)).mean()
 
 
-def start_map(stack: ParticleStack, config: Config, run: Run) -> Volume:
-    """The map given, or the mean of the particles' back-projected half maps, which the run keeps."""
+def consensus(stack: ParticleStack, config: Config, run: Run) -> HalfMaps:
+    """Half maps of all particles as if they were alike, which the run keeps with their mean."""
+    maps = backproject(stack, run, seed=config.seed)
+    write_half_maps(maps, run.root)
+    if is_main():
+        write_map(run.root / "consensus.mrc", maps.mean)
+    return maps
+
+
+def start_map(maps: HalfMaps, config: Config) -> Volume:
+    """The map given, or the consensus within its mask."""
+    grid = maps.mean.grid
     if config.start is None:
-        maps = backproject(stack, run, seed=config.seed)
-        write_half_maps(maps, run.root)
-        if is_main():
-            write_map(run.root / "consensus.mrc", maps.mean)
-        return maps.mean
-    given = read_map(config.start)
-    return Volume(resize_map(given.voxels, stack.grid.box), stack.grid)
+        return Volume(maps.mean.voxels * maps.mask, grid)
+    return Volume(resize_map(read_map(config.start).voxels, grid.box), grid)
+
+
+def noise_precision(maps: HalfMaps, config: Config) -> Float[Tensor, "o d h"]:
+    """One over the noise power of each optics group at each frequency; 1 everywhere if it counts as white."""
+    grid = maps.mean.grid
+    if config.noise == "white":
+        return torch.ones(len(maps.noise), grid.box, grid.half)
+    return whitening_filter(maps.noise, grid).square()
 
 
 def initial_latents(particles: int, config: Config) -> ParticleTable:
