@@ -14,6 +14,7 @@ from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run, open_run
 from morphem.engine.signals import stop_at_once
 from morphem.methods import load_method
+from morphem.report.figures import write_figures
 from morphem.report.options import Preparation
 
 
@@ -46,12 +47,13 @@ def reconstruct(
 def run_method(
     method: str, stack: ParticleStack, config: object, run: Run, preparation: Preparation
 ) -> Reconstruction:
-    """Prepare the particles, run the method, save what it found; a failure is kept in ``log.txt``."""
+    """Prepare particles, run the method, save and draw what it found; a failure is kept in ``log.txt``."""
     try:
         with stop_at_once():
             ready = _ready(stack, run.root / "cache", preparation)
             found = load_method(method).reconstruct(ready, config, run)
             found.save(run.root, stack)
+        write_figures(run.root, found)
     except Exception:
         _keep(traceback.format_exc(), run.root)
         raise
