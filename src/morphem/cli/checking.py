@@ -81,7 +81,7 @@ def show_report(report: CheckReport, console: Console, out: Path) -> None:
 def _ranked(report: CheckReport) -> Table:
     table = Table(title="which reading of the poses the images agree with", title_justify="left")
     for name in ("reading", "half-map FSC", "FSC to reference", "agreement", "gain (s.e.)"):
-        table.add_column(name, justify="left" if name == "reading" else "right")
+        table.add_column(name, justify="left" if name == "reading" else "right", no_wrap=name == "reading")
     for each in report.variants:
         style = "bold" if each.name == "as declared" else None
         numbers = (

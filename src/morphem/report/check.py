@@ -8,11 +8,14 @@ from typing import Any
 
 import torch
 
+from morphem.core.fourier import shells_3d, to_fourier_3d, to_real_3d
 from morphem.core.types import Poses, Volume
 from morphem.data.mrc import read_map, write_map
 from morphem.data.sign import SignEstimate, estimate_sign
 from morphem.data.stack import ParticleStack
 from morphem.engine.files import write_json
+from morphem.engine.half_maps import wiener_filter
+from morphem.metrics.fsc import shell_correlation
 from morphem.report.check_findings import Finding, of_optics, of_ranking, of_shifts
 from morphem.report.check_input import Seen, facts, look, of_metadata
 from morphem.report.check_optics import OpticsRanking, rank_optics
@@ -129,8 +132,16 @@ def _tested(
     findings += _unjudged(sample, consensus, optics)
     worst = ("error", "warning", "info")
     findings.sort(key=lambda finding: worst.index(finding.level))
-    whole = mean_of(half_maps(sample))
+    whole = _filtered(half_maps(sample.first(RANKED)))
     return CheckReport(table, tuple(findings), ranking.variants, shifts, optics, whole)
+
+
+def _filtered(halves: tuple[Volume, Volume]) -> Volume:
+    """Mean of two half maps, each shell as much as they have in common."""
+    share = wiener_filter(shell_correlation(*halves))
+    grid, mean = halves[0].grid, mean_of(halves)
+    shells = shells_3d(grid.box).clamp(max=grid.half - 1)
+    return Volume(to_real_3d(to_fourier_3d(mean.voxels) * share[shells]), grid)
 
 
 def _measured(sample: Sample, reference: Volume | None) -> tuple[ShiftRegression, OpticsRanking | None]:

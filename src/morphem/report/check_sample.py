@@ -78,11 +78,15 @@ class Sample:
         """The same images at other poses."""
         return replace(self, poses=Poses(rotation, shift))
 
-    def transfer(self, rows: slice, optics: Optics | None = None) -> Float[Tensor, "b d h"]:
+    def transfer(
+        self, rows: slice | Int[Tensor, "b"], optics: Optics | None = None
+    ) -> Float[Tensor, "b d h"]:
         """Contrast transfer of some images."""
         return contrast_transfer((optics or self.optics)[rows], self.grid)
 
-    def matched(self, rows: slice) -> tuple[Complex[Tensor, "b d h"], Float[Tensor, "b d h"]]:
+    def matched(
+        self, rows: slice | Int[Tensor, "b"]
+    ) -> tuple[Complex[Tensor, "b d h"], Float[Tensor, "b d h"]]:
         """``CTF · image / σ²`` and ``CTF² / σ²`` of some images."""
         transfer = self.transfer(rows)
         observed = self.observed[rows]
@@ -136,23 +140,21 @@ def draw_sample(
 
 def half_maps(sample: Sample) -> tuple[Volume, Volume]:
     """Masked back-projections of the two half sets at the sample's poses."""
-    maps = []
-    for label in (0, 1):
-        numerator, weight = None, None
-        for rows in sample.batches():
-            mine = (sample.half[rows] == label).float()[:, None, None]
-            value, share = sample.matched(rows)
-            ramp = phase_ramp(-sample.poses.shift[rows], sample.grid)
-            parts = insert_weighted(
-                value * ramp * mine, share * mine, sample.poses.rotation[rows], sample.grid
-            )
-            numerator = parts[0] if numerator is None else numerator + parts[0]
-            weight = parts[1] if weight is None else weight + parts[1]
-        assert numerator is not None
-        assert weight is not None
-        solved = solve_insertion(numerator, weight, sample.grid)
-        maps.append(Volume(solved.voxels * sample.mask, sample.grid))
-    return maps[0], maps[1]
+    return _half_map(sample, 0), _half_map(sample, 1)
+
+
+def _half_map(sample: Sample, label: int) -> Volume:
+    e = 2 * sample.grid.box
+    numerator = torch.zeros(e + 1, e + 1, e // 2 + 1, dtype=torch.complex64)
+    weight = torch.zeros(e + 1, e + 1, e // 2 + 1)
+    for rows in (sample.half == label).nonzero().flatten().split(BATCH):
+        value, share = sample.matched(rows)
+        centred = value * phase_ramp(-sample.poses.shift[rows], sample.grid)
+        parts = insert_weighted(centred, share, sample.poses.rotation[rows], sample.grid)
+        numerator += parts[0]
+        weight += parts[1]
+    solved = solve_insertion(numerator, weight, sample.grid)
+    return Volume(solved.voxels * sample.mask, sample.grid)
 
 
 def expectations(sample: Sample, references: tuple[Volume, Volume], rows: slice) -> Complex[Tensor, "b d h"]:

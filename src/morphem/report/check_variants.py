@@ -17,6 +17,7 @@ SHELLS = 16
 CERTAIN = 4.0  # standard errors
 DECLARED, SHUFFLED, MIRRORED, NEGATIVE = "as declared", "order shuffled", "hand mirrored", "contrast inverted"
 TRANSPOSED, LATER, EARLIER = "rotation transposed", "images one row later", "images one row earlier"
+RIVALS = (TRANSPOSED, MIRRORED, LATER, EARLIER)  # errors of shifts are told by their regression
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Ranking:
     Attributes:
         variants: Best agreement first.
         half_maps: Of the poses as declared.
-        lead: How many standard errors the declared poses are ahead of shuffled ones.
+        lead: Of the declared rotations, at their best shifts, over shuffled poses; standard errors.
     """
 
     variants: tuple[Variant, ...]
@@ -54,10 +55,9 @@ class Ranking:
 
     @property
     def winner(self) -> str:
-        """The reading that images agree with for certain; the declared one unless it is beaten."""
-        rivals = (MIRRORED, TRANSPOSED, LATER, EARLIER)
-        beaten = [v for v in self.variants if v.name in rivals and v.gain > CERTAIN]
-        return beaten[0].name if beaten else DECLARED
+        """The reading of rotations that images agree with for certain; as declared unless it is beaten."""
+        best = self.variants[0]
+        return best.name if best.name in RIVALS and best.gain > CERTAIN else DECLARED
 
 
 def rank(sample: Sample, others: Poses, consensus: Volume | None, seed: int) -> Ranking:
@@ -88,7 +88,8 @@ def rank(sample: Sample, others: Poses, consensus: Volume | None, seed: int) -> 
         flipped = (mirrored(declared[0][0]), mirrored(declared[0][1]))
         variants.append(_variant(MIRRORED, flipped, whole, reflection, declared[1]))
         variants.append(_negative(declared, whole))
-    lead = -next(v.gain for v in variants if v.name == SHUFFLED)
+    kept = [lean for name, (_, lean) in tried.items() if name not in (SHUFFLED, *RIVALS)]
+    lead = paired_gain(max(kept, key=lambda lean: float(lean.mean())), tried[SHUFFLED][1])
     ranked = tuple(sorted(variants, key=lambda v: -v.agreement))
     return Ranking(ranked, declared[0], lead)
 
