@@ -47,11 +47,9 @@ class ParticleOptions:
 
     particles: Argument[Path]
     """Particle file: .star, .cs, .csg or .pkl."""
-    datadir: Path | None = None
-    """Folder to look for the image stacks in, before all others."""
     crop: int | None = None
     """Pixels to keep around the origin; needed where the box is odd."""
-    input: MetadataOptions = field(default_factory=MetadataOptions)
+    input: Annotated[MetadataOptions, tyro.conf.arg(name="")] = field(default_factory=MetadataOptions)
     """Companion files, and values that win over the particle file."""
 
 
@@ -63,7 +61,7 @@ class ReconstructOptions(Generic[Config]):
     """The particles."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The run's folder."""
-    config: Annotated[Config, tyro.conf.arg(name="")]
+    config: Config
     """The method."""
     preparation: Annotated[Preparation, tyro.conf.arg(name="")] = field(default_factory=Preparation)
     """How images are made ready."""
@@ -76,19 +74,19 @@ class ReconstructOptions(Generic[Config]):
 def reconstruct(arguments: list[str]) -> int:
     """Run a method."""
     from morphem.data.stack import open_stack
-    from morphem.engine.run import open_run
-    from morphem.report.api import preset_of, run_method
+    from morphem.engine.ranks import is_main
+    from morphem.report.api import begin, preset_of, run_method
 
     method, *words = arguments
     config = preset_of(method, _option(words, "--preset"))
-    kind = ReconstructOptions[type(config)]
-    start = kind(ParticleOptions(tyro.MISSING), tyro.MISSING, config)
-    options = tyro.cli(kind, args=words, default=start, prog=f"morphem reconstruct {method}")
+    kind = ReconstructOptions[Annotated[type(config), tyro.conf.arg(name="", default=config)]]
+    options = tyro.cli(kind, args=words, prog=f"morphem reconstruct {method}")
     source = options.source
-    stack = open_stack(source.particles, source.datadir, source.input, source.crop)
-    run = open_run(options.out, options.config, stack, options.overwrite)
+    stack = open_stack(source.particles, source.input, source.crop)
+    run = begin(method, stack, options.config, options.out, options.overwrite)
     run_method(method, stack, options.config, run, options.preparation)
-    print(f"results are in {options.out}")
+    if is_main():
+        print(f"results are in {options.out}")
     return 0
 
 

@@ -29,8 +29,10 @@ def _coded(error: Exception, text: str) -> str:
 
 def _disk(error: OSError, text: str) -> str:
     where = error.filename or "the disk"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"E-DISK-001 {where}: no space left; make room, then give the same command to go on"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"E-DISK-002 {where}: no permission; choose another folder or ask its owner"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"E-DISK-002 {where}: a file is where a folder should be; choose another folder"
     return f"E-DISK-003 {text}"

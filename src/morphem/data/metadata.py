@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import warnings
 from pathlib import Path
 
@@ -25,7 +27,7 @@ def read_metadata(path: Path | str, options: MetadataOptions | None = None) -> M
     """
     path, options = Path(path), options or MetadataOptions()
     if not path.is_file():
-        raise DataError("PATH-001", f"{path} does not exist; check the spelling and the working directory")
+        raise DataError("PATH-001", f"{path} {_absence(path)}")
     try:
         metadata = check(with_pickles(_read(path, options), options), options)
     except OSError as error:
@@ -36,6 +38,17 @@ def read_metadata(path: Path | str, options: MetadataOptions | None = None) -> M
     if notes:
         warnings.warn(f"{path}: {'; '.join(notes)}", MetadataWarning, stacklevel=2)
     return metadata
+
+
+def _absence(path: Path) -> str:
+    """What is wrong with a path that is no file, and the file that may have been meant."""
+    if path.is_dir():
+        inside = sorted(each.name for each in path.iterdir() if each.suffix in _PARTICLE_FILES)
+        return f"is a folder; name a particle file in it ({', '.join(inside[:3]) or 'it has none'})"
+    if not path.parent.is_dir():
+        return f"does not exist, nor does {path.parent}{os.sep}; the working directory is {Path.cwd()}"
+    near = difflib.get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=1)
+    return f"does not exist; {f'did you mean {near[0]}?' if near else 'check the spelling'}"
 
 
 def _read(path: Path, options: MetadataOptions) -> Metadata:
@@ -66,6 +79,8 @@ def _read_star(star: StarFile, options: MetadataOptions) -> Metadata:
         return read_tilt_rows(star, table, options)
     return read_relion(star, table, options)
 
+
+_PARTICLE_FILES = (".star", ".cs", ".csg", ".mrcs", ".txt")
 
 _OTHER_FILES = {
     "rlnExperimentalDataStarFile": "an optimiser state, not particles; open the …_data.star of the same job",

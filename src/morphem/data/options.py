@@ -11,7 +11,7 @@ class MetadataOptions:
     """Files that belong to the particle file, and values that win over it."""
 
     datadir: Path | None = None
-    """Folder to look in first for what the file names."""
+    """Folder to look in, before all others, for the stacks and files that the particle file names."""
     passthrough: tuple[Path, ...] = ()
     """cryoSPARC passthrough files, joined by uid; those beside the file are found unasked."""
     alignment_class: int | None = None

@@ -134,10 +134,9 @@ def _measure(stack: ParticleStack, recipe: Recipe, seed: int) -> Recipe:
     scale = []
     for group in range(stack.n_groups):
         rows = shuffled[stack.group[shuffled] == group][:each]
-        parts = [
-            unscaled(recipe, stack.read(part), stack.premultiplied[part])
-            for part in rows.sort().values.split(_BATCH)
-        ]
+        # images that are no numbers are named when all have been read
+        batches = map(stack.read_sound, rows.sort().values.split(_BATCH))
+        parts = [unscaled(recipe, batch, stack.premultiplied[batch.index]) for batch in batches]
         variances = torch.cat([images[:, rim].var(-1) for images in parts])
         overall = torch.cat([images.flatten(1).var(-1) for images in parts])
         scale.append(_noise_scale(variances, overall, group))

@@ -37,7 +37,8 @@ def estimate_sign(stack: ParticleStack, seed: int = 0) -> SignEstimate:
     difference of the two means, over the noise of the rim, is averaged over the images.
     """
     rows = order(len(stack), seed, 0)[:_IMAGES]
-    contrast = torch.cat([centre_contrast(stack.read(part).images, stack.grid) for part in rows.split(64)])
+    batches = map(stack.read_sound, rows.split(64))
+    contrast = torch.cat([centre_contrast(batch.images, stack.grid) for batch in batches])
     error = contrast.std(correction=0) / max(len(contrast) - 1, 1) ** 0.5
     deviations = float(contrast.mean() / error.clamp_min(1e-12))
     sign = -1.0 if deviations < 0 else 1.0

@@ -96,6 +96,13 @@ class ParticleStack:
         # a sum keeps what is not a number, and is quicker to look at than every pixel
         return batch, images.sum((-2, -1)).isfinite()
 
+    def read_sound(self, rows: Int[Tensor, "b"]) -> Particles:
+        """A batch of those of ``rows`` whose images are numbers throughout; an error where there are none."""
+        batch, finite = self.read_unchecked(rows)
+        if not finite.any():
+            self.refuse_rows(rows)
+        return batch if finite.all() else batch[finite]
+
     def refuse_rows(self, rows: Int[Tensor, "b"]) -> None:
         """Raise an error that names ``rows`` as no numbers, if there are any."""
         if not len(rows):
@@ -172,7 +179,6 @@ def stack_in_memory(
 
 def open_stack(
     path: Path | str,
-    datadir: Path | str | None = None,
     options: MetadataOptions | None = None,
     crop: int | None = None,
 ) -> ParticleStack:
@@ -183,17 +189,16 @@ def open_stack(
 
     Args:
         path: The particle file.
-        datadir: Folder to look for its stacks in, before all others.
-        options: Companion files, and values that win over the file.
+        options: Where its stacks and companion files are, and values that win over the file.
         crop: Pixels to keep around the origin of the common grid; needed where its box is odd.
     """
+    options = options or MetadataOptions()
     metadata = read_metadata(path, options)
     counts = np.zeros(len(metadata.files), np.int64)
     np.maximum.at(counts, metadata.file_index, metadata.image_index + 1)
-    folder = None if datadir is None else Path(datadir)
-    stacks = resolve_stacks(metadata.files, counts.tolist(), metadata.source.path, folder)
+    stacks = resolve_stacks(metadata.files, counts.tolist(), metadata.source.path, options.datadir)
     _check_counts(metadata, stacks)
-    if options is None or options.pixel_size is None:
+    if options.pixel_size is None:
         _check_boxes(metadata, stacks)
     grid = _common_grid(metadata, stacks, crop)
     where = Whereabouts(metadata.file_index, metadata.image_index, metadata.pixel_size, metadata.sign)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import morphem
+from morphem.data.atomic import remove_leftovers
 from morphem.data.stack import ParticleStack
 from morphem.engine import ranks
 from morphem.engine.files import read_json, read_tensors, write_json, write_tensors
@@ -134,8 +135,11 @@ def _claim(run: Run, identity: dict[str, Any], overwrite: bool) -> None:
     path = run.root / "run.json"
     if overwrite:
         shutil.rmtree(run.root / "stages", ignore_errors=True)
-        path.unlink(missing_ok=True)
+        # a summary says that all beside it is this run's
+        for name in ("run.json", "summary.json"):
+            (run.root / name).unlink(missing_ok=True)
     if path.exists():
+        remove_leftovers(run.root)
         return
     strangers = [name for name in _RESULTS if (run.root / name).exists()]
     if strangers and not overwrite:

@@ -1,8 +1,8 @@
 """The methods by name; none is imported before it is asked for.
 
 A method is a module with a frozen dataclass ``Config``, a function ``reconstruct(stack, config, run)``
-and, if it likes, ``PRESETS``: ready-made configurations by name. Other packages add theirs through the
-entry point group ``morphem.methods``.
+and, if it likes, ``PRESETS``, ready-made configurations by name, and ``NEEDS_POSES = False`` where particles
+without poses will do. Other packages add theirs through the entry point group ``morphem.methods``.
 """
 
 from __future__ import annotations

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from morphem.data.checks import require_poses
+from morphem.data.errors import DataError
 from morphem.data.preprocess import prepare
 from morphem.data.stack import ParticleStack, open_stack
 from morphem.engine import ranks
@@ -40,8 +43,17 @@ def reconstruct(
     """
     opened = stack if isinstance(stack, ParticleStack) else open_stack(stack)
     config = with_settings(preset_of(method, preset), settings)
-    run = open_run(out, config, opened, overwrite)
+    run = begin(method, opened, config, Path(out), overwrite)
     return run_method(method, opened, config, run, preparation)
+
+
+def begin(method: str, stack: ParticleStack, config: object, out: Path, overwrite: bool = False) -> Run:
+    """The run in ``out``, new or to be gone on with; what could not end well leaves no folder."""
+    if stack.metadata is not None:
+        if getattr(load_method(method), "NEEDS_POSES", True):
+            require_poses(stack.metadata)
+        _spare_source(stack.metadata.source.path, out)
+    return open_run(out, config, stack, overwrite)
 
 
 def run_method(
@@ -87,6 +99,13 @@ def with_settings(config: Any, settings: dict[str, object]) -> Any:
     return config
 
 
+def _spare_source(source: Path, out: Path) -> None:
+    """Refuse a folder where the particle file to be written would replace the one that was read."""
+    if source.absolute() == out.absolute() / f"particles{source.suffix}":
+        message = f"results in {out} would replace {source}, from which they come"
+        raise DataError("PATH-004", f"{message}; choose another folder (-o)")
+
+
 def _ready(stack: ParticleStack, cache: Path, preparation: Preparation) -> ParticleStack:
     """The particles made ready; the main process writes the cache, the others read it."""
     if not ranks.is_main():
@@ -98,6 +117,8 @@ def _ready(stack: ParticleStack, cache: Path, preparation: Preparation) -> Parti
 
 
 def _keep(trace: str, folder: Path) -> None:
-    if ranks.is_main():
-        with (folder / "log.txt").open("a", encoding="utf-8") as log:
-            log.write(trace)
+    if not ranks.is_main():
+        return
+    # where the disk is full, that is the error to tell of, not that it could not be noted
+    with suppress(OSError), (folder / "log.txt").open("a", encoding="utf-8") as log:
+        log.write(trace)

@@ -229,7 +229,12 @@ def test_a_given_datadir_is_searched(tmp_path):
     (tmp_path / "scratch").mkdir()
     images = put_images(tmp_path / "scratch" / "a.mrcs", random_images(2))
     star = write_star(tmp_path / "a.star", numbered("Extract/job1/a.mrcs", 2))
-    assert open_stack(star, datadir=tmp_path / "scratch").read(rows(1)).images[0].equal(images[1])
+    assert (
+        open_stack(star, MetadataOptions(datadir=tmp_path / "scratch"))
+        .read(rows(1))
+        .images[0]
+        .equal(images[1])
+    )
 
 
 PEAK = """
