@@ -99,20 +99,20 @@ def save_density(density: AbstractDensity, path: Path) -> None:
     if name not in DENSITIES:
         raise ValueError(f"{name} is not in morphem.models.density.DENSITIES; add it there to save it")
     tensors = {key: value.detach().cpu().contiguous() for key, value in density.state_dict().items()}
-    header = {"density": name, "arguments": json.dumps(density.arguments)}
+    # one entry: safetensors writes several in an order that differs from process to process
+    header = {"density": json.dumps({"class": name, "arguments": density.arguments})}
     safetensors.torch.save_file(tensors, path, header)
 
 
 def load_density(path: Path) -> AbstractDensity:
     """Read a density; only the classes of ``DENSITIES`` are ever constructed."""
     with safe_open(path, "pt") as file:
-        header = file.metadata() or {}
-    name = header.get("density", "")
+        header = json.loads((file.metadata() or {}).get("density", "{}"))
+    name = header.get("class", "")
     if name not in DENSITIES:
         raise ValueError(f"{path} holds a density {name or 'without a name'}; known: {', '.join(DENSITIES)}")
     kind = getattr(importlib.import_module(DENSITIES[name]), name)
-    arguments = json.loads(header["arguments"])
-    density = kind(**{key: _frozen(value) for key, value in arguments.items()})
+    density = kind(**{key: _frozen(value) for key, value in header["arguments"].items()})
     density.load_state_dict(safetensors.torch.load_file(path))
     return density
 

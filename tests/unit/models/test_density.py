@@ -54,7 +54,9 @@ def test_a_copy_keeps_its_arguments(volume: Volume):
 
 def test_a_class_that_is_not_in_the_list_is_never_constructed(tmp_path: Path):
     path = tmp_path / "density.safetensors"
-    safetensors.torch.save_file({"x": torch.zeros(1)}, path, {"density": "Popen", "arguments": "{}"})
+    safetensors.torch.save_file(
+        {"x": torch.zeros(1)}, path, {"density": '{"class": "Popen", "arguments": {}}'}
+    )
     with pytest.raises(ValueError, match="holds a density Popen; known: VoxelDensity"):
         load_density(path)
 
