@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def home(name: str) -> str:
     """The module where a command lives."""
+    if name == "check":
+        return "morphem.cli.checking"
     return "morphem.cli.simulated" if name in ("demo", "simulate", "evaluate") else "morphem.cli.commands"
 
 
