@@ -141,12 +141,12 @@ def draw_fsc(curves: dict[str, Any]) -> Figure:
             line = axes.plot(frequency[1:], curves[key][1:], dashes, color=colour, label=label)
             line[0].set(linewidth=width, zorder=layer)
     axes.axhline(0.143, color="0.35", linestyle="--", linewidth=0.8)
-    axes.text(0, 0.15, " 0.143", color="0.35", va="bottom", fontsize=8)
+    axes.text(1.01, 0.143, "0.143", color="0.35", va="center", transform=axes.get_yaxis_transform())
     axes.axhline(0, color="0.8", linewidth=0.6, zorder=0)
     found = curves["resolution"]
     if found:
         axes.axvline(1 / found, color="0.35", linestyle=":", linewidth=0.8)
-    lowest = min(0.0, *(value for key in names for value in curves.get(key, [0.0])))
+    lowest = min(0.0, *(value for key in names for value in curves.get(key, [])[1:]))
     axes.set(xlim=(0, frequency[-1]), ylim=(max(lowest, -0.3) - 0.05, 1.04))
     axes.set(xlabel="spatial frequency (1/Å)", ylabel="Fourier shell correlation of the halves")
     _add_resolution_axis(axes, frequency[-1])
