@@ -295,7 +295,7 @@ PRESETS = {
         parts=MixtureConfig(gaussians=768, scale=0.02, hidden=32, layers=1),
         fine=MixtureConfig(gaussians=2048, scale=0.012, hidden=32, layers=2),
         anchors=AnchorConfig(by="responses", neighbours=9),
-        parts_descent=DescentConfig(epochs=16, batch_size=64),
+        parts_descent=DescentConfig(epochs=28, batch_size=64),
         fine_descent=DescentConfig(epochs=6, batch_size=64),
     ),
 }
