@@ -37,10 +37,10 @@ CUTOFF = 4.0  # standard deviations that a Gaussian is drawn to
 CASES = [
     ("paper", 1, 64, 64),
     ("paper", 1, 128, 64),
-    ("paper", 2, 64, 64),
-    ("paper", 2, 128, 64),
+    ("paper", 2, 64, 16),
+    ("paper", 2, 128, 16),
     ("quick", 1, 64, 64),
-    ("quick", 2, 64, 64),
+    ("quick", 2, 64, 16),
 ]  # preset, stage, box, batch
 
 
