@@ -11,9 +11,11 @@ import torch
 
 from morphem.core.grid import Grid
 from morphem.data.mrc import read_map
+from morphem.data.stack import open_stack
 from morphem.engine.files import read_json, write_json
 from morphem.engine.reconstruction import Reconstruction
 from morphem.report.api import preset_of, reconstruct
+from morphem.report.check import check_particles
 from morphem.report.evaluate import evaluate
 from morphem.report.options import Choice, Preparation
 from morphem.report.volumes import write_volumes
@@ -45,8 +47,11 @@ def demonstrate(out: Path, config: DemoConfig) -> dict[str, float | None]:
     begun = time.monotonic()
     grid = Grid(config.box, 256 / config.box)
     star = write_dataset(out / "data", hinge(), config.images, grid, config.seed, Conditions(snr=config.snr))
+    report = check_particles(open_stack(star))
+    report.save(out / "check")
+    if not report.ok:
+        raise ValueError(f"the simulated particles fail their check; see {out / 'check' / 'report.json'}")
     spent = time.monotonic()
-    # the signs of simulated images are known; on real ones they are detected
     found = reconstruct(
         "cryospire", star, out / "run", config.preset, Preparation(), overwrite=True, seed=config.seed
     )
