@@ -72,7 +72,7 @@ class Progress:
         self._bar.stop()
 
     def begin(self, seen: int) -> None:
-        """Say that ``seen`` images were done before this session."""
+        """Say that ``seen`` images were done before this start."""
         self.seen = self._before = seen
         self._bar.update(self._task, completed=seen)
 
@@ -100,7 +100,7 @@ class Progress:
 
     @property
     def images_per_second(self) -> float:
-        """Since the end of this session's first step."""
+        """Since the end of the first step of this start."""
         return (self.seen - self._before) / max(1e-9, time.monotonic() - self._started)
 
     def _facts(self) -> str:

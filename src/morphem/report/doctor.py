@@ -35,7 +35,7 @@ class Finding:
 
 
 def examine(folder: Path) -> list[Finding]:
-    """What a run in ``folder`` would find: interpreter, packages, processors, memory, disk, helpers."""
+    """What a run in ``folder`` would find: interpreter, packages, processors, memory, disk, programs."""
     return [
         _python(),
         *_packages(),

@@ -52,7 +52,7 @@ def test_the_rate_counts_from_the_end_of_the_first_step():
         assert told.images_per_second > 300
 
 
-def test_images_of_an_earlier_session_do_not_count_for_the_rate():
+def test_images_of_an_earlier_start_do_not_count_for_the_rate():
     with Progress(None, "parts", 10_000) as told:
         told.begin(9_000)
         for step in range(1, 11):
