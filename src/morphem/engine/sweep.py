@@ -67,6 +67,7 @@ def sweep(
                 statistic.gather(batch)
                 progress.advance(progress.seen + len(batch), {})
                 if stop.code:
+                    progress.say("stopped; the same command begins this pass again")
                     raise Interrupted(stop.code)
             ranks.sum_tensors(statistic.tensors())
             statistic.solve()
