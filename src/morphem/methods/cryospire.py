@@ -161,7 +161,7 @@ class MixtureObjective(AbstractObjective):
             "image": image_error(model, batch, self.precision),
             "latent": self.config.latent_penalty * z.square().sum(1).mean(),
         }
-        if isinstance(self.density, AnchoredMixture):
+        if isinstance(self.density, AnchoredMixture) and self.density.anchors:
             terms["feature"] = self.config.feature_penalty * self.density.feature_offsets.square().sum()
         return terms
 
@@ -267,12 +267,17 @@ def anchored(
     )
     start = rasterise(rest, grid)
     points = draw_centres(start, size.gaussians, config.threshold, generator)
-    alive = behaviour.mass > 0
+    alive = torch.nonzero(behaviour.mass > 0)[:, 0]
+    nearest = alive[nearest_part(points, rest.centres[alive], torch.arange(len(alive)))]
     with torch.no_grad():
-        mixture.part.copy_(nearest_part(points, rest.centres[alive], anchors.part[alive]))
-        mixture.anchor_centres.copy_(anchors.centres)
-        mixture.anchor_features.copy_(anchors.features)
-        mixture.offsets.copy_(points / extent - anchors.centres[mixture.part])
+        if count:
+            mixture.part.copy_(anchors.part[nearest])
+            mixture.anchor_centres.copy_(anchors.centres)
+            mixture.anchor_features.copy_(anchors.features)
+        else:
+            # without parts to share a feature, each Gaussian keeps that of its nearest coarse one
+            mixture.feature_offsets.copy_(behaviour.features[nearest])
+        mixture.offsets.copy_(points / extent - mixture.anchor_centres[mixture.part])
     return _started(mixture, start, points, size)
 
 

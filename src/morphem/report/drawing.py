@@ -83,7 +83,11 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def show_view(
-    axes: Axes, picture: Tensor, view: View, edges: tuple[float, float], ink: tuple[float, float] = (0, 1)
+    axes: Axes,
+    picture: Float[Tensor, "d d *colour"],
+    view: View,
+    edges: tuple[float, float],
+    ink: tuple[float, float] = (0, 1),
 ) -> None:
     """A slice or projection with its axes named.
 
