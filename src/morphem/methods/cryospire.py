@@ -37,6 +37,8 @@ from morphem.physics.gaussians import rasterise
 from morphem.physics.imaging import phase_ramp
 from morphem.physics.noise import whitening_filter
 
+NARROWEST = 0.6  # pixels: Gaussians that begin narrower alias by more than a few per cent in sampled images
+
 
 @dataclass(frozen=True)
 class MixtureConfig:
@@ -45,7 +47,7 @@ class MixtureConfig:
     gaussians: int
     """Number of Gaussians."""
     scale: float
-    """Initial standard deviation, fraction of the box."""
+    """Initial standard deviation, fraction of the box; 0.6 pixels at least."""
     hidden: int
     """Units per hidden layer of each network."""
     layers: int
@@ -286,9 +288,10 @@ Started = TypeVar("Started", PartMixture, AnchoredMixture)
 
 def _started(mixture: Started, start: Volume, points: Float[Tensor, "g 3"], size: MixtureConfig) -> Started:
     """Widths and amplitudes of a fresh mixture, in the unit that fits the start map."""
-    equal = equal_gaussians(points, size.scale * start.grid.extent, size.amplitude)
+    scale = max(size.scale * start.grid.extent, NARROWEST * start.grid.pixel_size)
+    equal = equal_gaussians(points, scale, size.amplitude)
     with torch.no_grad():
-        mixture.log_scales.fill_(math.log(size.scale))
+        mixture.log_scales.fill_(math.log(scale / start.grid.extent))
         mixture.amplitudes.fill_(size.amplitude)
         mixture.unit.fill_(fitting_factor(start, equal) / VISIBLE_SHARE)
     return mixture
