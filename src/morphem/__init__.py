@@ -3,6 +3,7 @@
     import morphem
 
     stack = morphem.open("particles.star")
+    morphem.check(stack).findings
     found = morphem.reconstruct("cryospire", stack, out="run")
     found.volume(found.latents[0])
 
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from morphem.data.stack import open_stack as open
     from morphem.report.api import load, reconstruct
+    from morphem.report.check import check_particles as check
 
 __version__ = "0.1.0"
-__all__ = ["load", "open", "reconstruct"]
+__all__ = ["check", "load", "open", "reconstruct"]
 
 _HOMES = {
+    "check": ("morphem.report.check", "check_particles"),
     "load": ("morphem.report.api", "load"),
     "open": ("morphem.data.stack", "open_stack"),
     "reconstruct": ("morphem.report.api", "reconstruct"),
