@@ -158,7 +158,7 @@ def test_a_particle_file_is_read_whole(shared_data, name):
         np.testing.assert_allclose(determinant, 1, atol=1e-5)  # projection rows have six digits
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", sorted(REFUSED))
 def test_another_file_is_refused_with_its_reason(shared_data, name):
     with pytest.raises(DataError, match=REFUSED[name]):
         quietly(shared_data / "real" / name)
