@@ -23,6 +23,7 @@ from morphem.report.check_sample import Sample, agreements, draw_sample, half_ma
 from morphem.report.check_shifts import ShiftRegression, corrected, regress_shifts
 from morphem.report.check_variants import (
     CERTAIN,
+    DECLARED,
     MIRRORED,
     NEGATIVE,
     TRANSPOSED,
@@ -32,6 +33,7 @@ from morphem.report.check_variants import (
     mean_of,
     paired_gain,
     rank,
+    shift_readings,
 )
 from morphem.report.options import CheckConfig
 
@@ -126,7 +128,7 @@ def _tested(
     trusted = not any(finding.code.startswith(("BP-", "ORDER-")) for finding in findings)
     shifts = optics = None
     if trusted or ranking.winner == TRANSPOSED:
-        shifts, optics = _measured(fit, reference)
+        shifts, optics = _measured(fit, reference, ranking)
         findings += of_shifts(shifts, sample.grid.pixel_size)
         # images that lie elsewhere than recorded agree with many a false defocus
         lost = any(finding.code == "POSE-004" for finding in findings)
@@ -146,21 +148,29 @@ def _filtered(halves: tuple[Volume, Volume]) -> Volume:
     return Volume(to_real_3d(to_fourier_3d(mean.voxels) * share[shells]), grid)
 
 
-def _measured(sample: Sample, reference: Volume | None) -> tuple[ShiftRegression, OpticsRanking | None]:
+def _measured(
+    sample: Sample, reference: Volume | None, ranking: Ranking
+) -> tuple[ShiftRegression, OpticsRanking | None]:
     """Tests B and C; without a known map, images are held against the other half set's."""
     some = sample.first(REGRESSED)
-    shifts = regress_shifts(some, _references(some, reference))
-    optics = None
-    if reference is not None and not sample.premultiplied:
-        moved = corrected(sample.first(FOCUSED), shifts)
-        optics = rank_optics(moved, (reference, reference))
-    return shifts, optics
+    if reference is None:
+        return regress_shifts(some, _sharpest(some, ranking)), None
+    shifts = regress_shifts(some, (reference, reference))
+    if sample.premultiplied:
+        return shifts, None
+    moved = corrected(sample.first(FOCUSED), shifts)
+    return shifts, rank_optics(moved, (reference, reference))
 
 
-def _references(sample: Sample, reference: Volume | None) -> tuple[Volume, Volume]:
-    if reference is not None:
-        return reference, reference
-    first, second = half_maps(sample)
+def _sharpest(sample: Sample, ranking: Ranking) -> tuple[Volume, Volume]:
+    """Each half set's map from the other, at the reading of the shifts that images agree with most.
+
+    At shifts that are far off, half maps are too blurred to measure any shift against.
+    """
+    tried = shift_readings(sample.poses)
+    best = next(each for each in ranking.variants if each.name in tried)
+    poses = tried[best.name if best.gain > CERTAIN else DECLARED]
+    first, second = half_maps(sample.with_poses(poses.rotation, poses.shift))
     return second, first
 
 

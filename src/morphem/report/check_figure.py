@@ -30,7 +30,7 @@ def draw_check(report: CheckReport, path: Path) -> None:
         for place, (axis, name) in zip(
             axes[0], ((0, "along z"), (1, "along y"), (2, "along x")), strict=True
         ):
-            place.imshow(voxels.mean(axis), cmap="gray", origin="lower")
+            place.imshow(voxels.mean(axis).numpy(), cmap="gray", origin="lower")
             place.set_title(f"back-projection, seen {name}")
             place.set_axis_off()
     _draw_variants(axes[1, 0], axes[1, 1], report.variants)

@@ -96,20 +96,27 @@ def rank(sample: Sample, others: Poses, consensus: Volume | None, seed: int) -> 
 
 def readings(poses: Poses, others: Poses, seed: int) -> dict[str, Poses]:
     """What the poses may have been meant to be."""
-    rotation, shift = poses.rotation, poses.shift
-    n = len(shift)
+    n = len(poses.shift)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     return {
+        **shift_readings(poses),
+        TRANSPOSED: Poses(poses.rotation.mT.contiguous(), poses.shift),
+        LATER: others[:n],
+        EARLIER: others[n:],
+        SHUFFLED: poses[order],
+    }
+
+
+def shift_readings(poses: Poses) -> dict[str, Poses]:
+    """What the shifts may have been meant to be, as declared first."""
+    rotation, shift = poses.rotation, poses.shift
+    return {
         DECLARED: poses,
-        TRANSPOSED: Poses(rotation.mT.contiguous(), shift),
         "shifts negated": Poses(rotation, -shift),
         "shifts doubled": Poses(rotation, 2 * shift),
         "shifts halved": Poses(rotation, shift / 2),
         "shifts swapped": Poses(rotation, shift.flip(-1)),
         "shifts ignored": Poses(rotation, 0 * shift),
-        LATER: others[:n],
-        EARLIER: others[n:],
-        SHUFFLED: poses[order],
     }
 
 
