@@ -103,7 +103,7 @@ def test_a_set_as_it_was_made_passes(pixels: float, known: bool, consensus: Path
     assert report.ok
     assert named(report) == {}
     assert report.shift_matrix is not None
-    # 0.1: 400 images at SNR 0.05 and 0.6 px give a standard error of 0.03
+    # 0.1: two standard errors of 300 images at SNR 0.05 and 0.6 px, held against half maps
     torch.testing.assert_close(torch.tensor(report.shift_matrix), torch.eye(2), atol=0.1, rtol=0)
 
 
@@ -121,6 +121,8 @@ def test_an_error_of_shifts_is_named(name: str, pixels: float, consensus: Path):
 def test_an_error_of_shifts_is_named_without_a_consensus(name: str):
     corrupt, words = SHIFTS[name]
     report = check_particles(corrupt(simulated(2.0)[0]))
+    assert not report.ok
+    assert list(named(report)) == ["POSE-003"]
     assert words in named(report)["POSE-003"]
 
 
