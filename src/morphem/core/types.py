@@ -117,6 +117,19 @@ class Volume:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """A change of coordinates of the whole molecule, ``x' = matrix @ x + offset``.
+
+    Attributes:
+        matrix: Orthogonal; a determinant of −1 turns the hand.
+        offset: Å.
+    """
+
+    matrix: Float[Tensor, "3 3"]
+    offset: Float[Tensor, "3"]
+
+
+@dataclass(frozen=True)
 class GaussianMixture:
     """Isotropic Gaussians in three dimensions.
 

@@ -206,12 +206,10 @@ def _parts_score(found: Reconstruction, latents: Float[Tensor, "p z"], truth: Tr
     if not isinstance(found.density, AnchoredMixture):
         return None
     ensemble = truth.ensemble
-    complete = (ensemble.mixture(truth.state).amplitudes > 0).all(1).nonzero().flatten()
+    complete = (ensemble.points(truth.state)[1] > 0).all(1).nonzero().flatten()
     chosen = complete[_medoid(truth.state[complete], torch.arange(len(complete)))]
     with torch.no_grad():
         mixture = found.density.mixture(latents[chosen][None])
     visible = mixture.amplitudes[0] > _VISIBLE * mixture.amplitudes[0].mean()
-    true = ensemble.mixture(truth.state[chosen][None])
-    return parts_ari(
-        mixture.centres[0][visible], found.density.part[visible], true.centres[0], ensemble.labels
-    )
+    true, _ = ensemble.points(truth.state[chosen][None])
+    return parts_ari(mixture.centres[0][visible], found.density.part[visible], true[0], ensemble.labels)

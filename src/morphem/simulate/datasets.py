@@ -18,7 +18,7 @@ from morphem.data.atomic import atomic_path
 from morphem.data.mrc import write_map, write_stack
 from morphem.physics.masks import mask_from_map
 from morphem.simulate.ensembles import AbstractEnsemble
-from morphem.simulate.hinge import hinge
+from morphem.simulate.files import load_ensemble, save_ensemble
 from morphem.simulate.particles import (
     Conditions,
     Truth,
@@ -30,7 +30,6 @@ from morphem.simulate.particles import (
 
 LANDMARKS = 13  # states along the motion of which maps are written
 _BLOCK = 256  # images made at a time
-_ENSEMBLES = {"hinge": hinge}
 
 
 def write_dataset(
@@ -60,7 +59,7 @@ def write_dataset(
 def read_truth(folder: Path | str) -> Truth:
     """Truth of the particles that :func:`write_dataset` left in a folder."""
     record = json.loads((Path(folder) / "truth" / "dataset.json").read_text(encoding="utf-8"))
-    ensemble = _ENSEMBLES[record["ensemble"]](**record["recipe"])
+    ensemble = load_ensemble(Path(folder) / "truth" / "ensemble.safetensors")
     grid, conditions = Grid(**record["grid"]), Conditions(**record["conditions"])
     return known_truth(ensemble, torch.arange(record["images"]), grid, record["seed"], conditions)
 
@@ -90,10 +89,10 @@ def _write_truth(folder: Path, truth: Truth) -> None:
     for file, voxels in zip(files, maps, strict=True):
         write_map(folder / file, Volume(voxels, truth.grid))
     write_map(folder / "mask.mrc", Volume(mask, truth.grid))
+    save_ensemble(truth.ensemble, folder / "ensemble.safetensors")
     record = {
         "ensemble": truth.ensemble.name,
-        "recipe": truth.ensemble.recipe(),
-        "coordinates": truth.ensemble.coordinates,
+        "coordinates": [asdict(coordinate) for coordinate in truth.ensemble.coordinates],
         "images": len(truth),
         "grid": asdict(truth.grid),
         "seed": truth.seed,

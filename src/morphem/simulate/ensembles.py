@@ -1,45 +1,87 @@
-"""Molecules that take many states, and their exact transforms.
-
-Nothing of ``physics.gaussians`` is used: truth must not come from the code that is judged by it. Spectra are
-sums over Gaussians written out in Fourier space, cut at (and without) the Nyquist frequency of each axis.
-"""
+"""Molecules that take many states: what is there, where it is in each state, and how images see it."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
 
-import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from morphem.core.fourier import to_real_3d
 from morphem.core.grid import Grid
-from morphem.core.types import GaussianMixture, Volume
+from morphem.core.types import Frame, PerParticle, Volume
 
-_BLOCK = 8  # images whose tables of waves stay in a processor's cache
+
+@dataclass(frozen=True)
+class Coordinate:
+    """What one number of a state means.
+
+    Attributes:
+        name: In words, with its unit.
+        kind: ``linear``; ``circular``, with a period of 2π rad; ``binary``, 0 or 1; ``label``, numbers
+            without order.
+    """
+
+    name: str
+    kind: Literal["linear", "circular", "binary", "label"]
+
+
+@dataclass(frozen=True)
+class Bodies(PerParticle):
+    """Where the rigid bodies of each state are, ``r = rotation @ r_rest + offset``.
+
+    Attributes:
+        rotation: About the origin.
+        offset: Å.
+        presence: Factor on each body's density, 0 where it is absent.
+    """
+
+    rotation: Float[Tensor, "b m 3 3"]
+    offset: Float[Tensor, "b m 3"]
+    presence: Float[Tensor, "b m"]
 
 
 class AbstractEnsemble(ABC):
     """A molecule and the states it takes; a state is a row of ``q`` coordinates.
 
     Attributes:
-        name: Of the function that makes it.
-        labels: Rigid body of each Gaussian.
-        coordinates: Name and unit of each state coordinate.
+        name: How to call it.
     """
 
     name: str
-    labels: Int[Tensor, "g"]
-    coordinates: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def coordinates(self) -> tuple[Coordinate, ...]:
+        """Meaning of each number of a state."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Int[Tensor, "g"]:
+        """Rigid body, 0 … m − 1, of each point; all −1 where points move by themselves."""
 
     @abstractmethod
-    def recipe(self) -> dict[str, float]:
-        """Arguments that make the same ensemble again."""
+    def projections(
+        self, state: Float[Tensor, "b q"], rotation: Float[Tensor, "b 3 3"], grid: Grid
+    ) -> Complex[Tensor, "b d h"]:
+        """Exact band-limited spectrum of each state's projection."""
 
     @abstractmethod
-    def mixture(self, state: Float[Tensor, "b q"]) -> GaussianMixture:
-        """The Gaussians of each state; absent ones have amplitude 0."""
+    def map(self, state: Float[Tensor, "q"], grid: Grid, frame: Frame | None = None) -> Volume:
+        """Exact band-limited density of a state, in another frame if one is given."""
+
+    @abstractmethod
+    def points(self, state: Float[Tensor, "b q"]) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g"]]:
+        """Positions (Å) and presence (0 to 1) of atoms or Gaussians; none for molecules made of maps."""
+
+    @abstractmethod
+    def bodies(self, state: Float[Tensor, "b q"]) -> Bodies | None:
+        """Poses of the rigid bodies; None for a molecule that does not move by rigid bodies."""
+
+    @abstractmethod
+    def body_map(self, body: int, grid: Grid) -> Volume:
+        """Exact density of one body at rest, all there; it needs :meth:`bodies`."""
 
     @abstractmethod
     def states(self, uniform: Float[Tensor, "n q"]) -> Float[Tensor, "n q"]:
@@ -47,67 +89,115 @@ class AbstractEnsemble(ABC):
 
     @abstractmethod
     def landmarks(self, count: int) -> tuple[Float[Tensor, "k q"], Float[Tensor, "k"]]:
-        """States that cover the population, ``count`` along the motion, and the share of each."""
+        """States that cover the population, and the share of each; all of them where states are discrete.
+
+        Args:
+            count: How many along a continuous motion.
+        """
 
 
-def exact_projections(
-    mixture: GaussianMixture, rotation: Float[Tensor, "b 3 3"], grid: Grid
-) -> Complex[Tensor, "b d h"]:
-    """Spectra ``Σ m 2π s² exp(−2π² s² k²) exp(−2πi k·[R c]_xy)`` of projections, per pixel area.
+class AbstractMatter(ABC):
+    """What a point of a molecule scatters."""
 
-    Waves along each axis are real cosines and sines of the non-negative frequencies, so that one matrix
-    product per image holds both signs of ky.
-    """
-    view = mixture.centres @ rotation[:, :2].mT
-    weights = (mixture.amplitudes * _volume_of(mixture, grid)).expand(view.shape[:2])
-    envelope, k = _envelope(mixture, grid)
-    blocks = zip(view.split(_BLOCK), weights.split(_BLOCK), strict=True)
-    return torch.cat([_transform(part, w, envelope, k) for part, w in blocks])
+    @abstractmethod
+    def projections(
+        self,
+        positions: Float[Tensor, "b g 3"],
+        presence: Float[Tensor, "b g"],
+        rotation: Float[Tensor, "b 3 3"],
+        grid: Grid,
+    ) -> Complex[Tensor, "b d h"]:
+        """Spectra of projections of points at ``positions`` (Å)."""
 
-
-def _transform(
-    view: Float[Tensor, "b g 2"],
-    weights: Float[Tensor, "b g"],
-    envelope: Float[Tensor, "g m"],
-    k: Float[Tensor, "m"],
-) -> Complex[Tensor, "b d h"]:
-    m = len(k)
-    turn = 2 * math.pi * k
-    x, y = view[..., :1] * turn, view[..., 1:] * turn
-    along_x = torch.cat([x.cos() * envelope, x.sin() * envelope], -1)
-    envelope = envelope * weights[..., None]
-    along_y = torch.cat([y.cos() * envelope, y.sin() * envelope], -1)
-    product = along_y.mT @ along_x
-    cc, cs, sc, ss = product[:, :m, :m], product[:, :m, m:], product[:, m:, :m], product[:, m:, m:]
-    out = torch.zeros((len(view), 2 * m, m + 1), dtype=(1j * k).dtype, device=k.device)
-    out[:, :m, :m] = torch.complex(cc - ss, -cs - sc)
-    out[:, m + 1 :, :m] = torch.complex(cc + ss, sc - cs)[:, 1:].flip(1)
-    return out
+    @abstractmethod
+    def map(self, positions: Float[Tensor, "g 3"], presence: Float[Tensor, "g"], grid: Grid) -> Volume:
+        """Density whose central slices are :meth:`projections`."""
 
 
-def exact_map(mixture: GaussianMixture, grid: Grid) -> Volume:
-    """Band-limited density of one state, whose projections are :func:`exact_projections`.
+class AbstractMotion(ABC):
+    """Where the points of a molecule are in each state, and how often each state is met."""
 
-    The inverse FFT of ``Σ m 2π s² exp(−2π² s² k²) exp(−2πi k·c)`` on the whole cube of frequencies.
-    """
-    envelope, k = _envelope(mixture, grid)
-    k, envelope = torch.cat([k, -k[1:]]), torch.cat([envelope, envelope[:, 1:]], 1)
-    x, y, z = (torch.exp(-2j * math.pi * mixture.centres[:, axis, None] * k) * envelope for axis in range(3))
-    weights = mixture.amplitudes * _volume_of(mixture, grid) / grid.pixel_size
-    half = grid.box // 2
-    spectrum = torch.zeros((grid.box, grid.box, grid.half), dtype=x.dtype)
-    filled = [*range(half), *range(grid.box - 1, half, -1)]
-    for column, row in enumerate(filled):
-        spectrum[row, filled, :half] = (y * (z[:, column] * weights)[:, None]).T @ x[:, :half]
-    return Volume(to_real_3d(spectrum), grid)
+    coordinates: tuple[Coordinate, ...]
+    labels: Int[Tensor, "g"]
+
+    @abstractmethod
+    def points(self, state: Float[Tensor, "b q"]) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g"]]:
+        """Positions (Å) and presence of every point."""
+
+    @abstractmethod
+    def rest(self) -> Float[Tensor, "g 3"]:
+        """Positions that :meth:`bodies` moves."""
+
+    @abstractmethod
+    def bodies(self, state: Float[Tensor, "b q"]) -> Bodies | None:
+        """Poses of rigid bodies; None where points move by themselves."""
+
+    @abstractmethod
+    def states(self, uniform: Float[Tensor, "n q"]) -> Float[Tensor, "n q"]:
+        """States at quantiles of the population."""
+
+    @abstractmethod
+    def landmarks(self, count: int) -> tuple[Float[Tensor, "k q"], Float[Tensor, "k"]]:
+        """States that cover the population, and their shares."""
 
 
-def _volume_of(mixture: GaussianMixture, grid: Grid) -> Float[Tensor, "g"]:
-    """Integral of each projected Gaussian of peak 1, in pixels."""
-    return 2 * math.pi * (mixture.scales / grid.pixel_size).square()
+@dataclass(frozen=True)
+class PointEnsemble(AbstractEnsemble):
+    """Points that scatter as ``matter`` says and move as ``motion`` says."""
+
+    name: str
+    matter: AbstractMatter
+    motion: AbstractMotion
+
+    @property
+    def coordinates(self) -> tuple[Coordinate, ...]:
+        """Of the motion."""
+        return self.motion.coordinates
+
+    @property
+    def labels(self) -> Int[Tensor, "g"]:
+        """Of the motion."""
+        return self.motion.labels
+
+    def projections(
+        self, state: Float[Tensor, "b q"], rotation: Float[Tensor, "b 3 3"], grid: Grid
+    ) -> Complex[Tensor, "b d h"]:
+        """Exact band-limited spectrum of each state's projection."""
+        return self.matter.projections(*self.points(state), rotation, grid)
+
+    def map(self, state: Float[Tensor, "q"], grid: Grid, frame: Frame | None = None) -> Volume:
+        """Exact band-limited density of a state, in another frame if one is given."""
+        positions, presence = self.points(state[None])
+        placed = positions[0] if frame is None else positions[0] @ frame.matrix.mT + frame.offset
+        return self.matter.map(placed, presence[0], grid)
+
+    def points(self, state: Float[Tensor, "b q"]) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g"]]:
+        """Positions (Å) and presence of every point."""
+        return self.motion.points(state)
+
+    def bodies(self, state: Float[Tensor, "b q"]) -> Bodies | None:
+        """Poses of the rigid bodies."""
+        return self.motion.bodies(state)
+
+    def body_map(self, body: int, grid: Grid) -> Volume:
+        """Exact density of one body at rest."""
+        return self.matter.map(self.motion.rest(), (self.labels == body).float(), grid)
+
+    def states(self, uniform: Float[Tensor, "n q"]) -> Float[Tensor, "n q"]:
+        """States at quantiles of the population."""
+        return self.motion.states(uniform)
+
+    def landmarks(self, count: int) -> tuple[Float[Tensor, "k q"], Float[Tensor, "k"]]:
+        """States that cover the population, and their shares."""
+        return self.motion.landmarks(count)
 
 
-def _envelope(mixture: GaussianMixture, grid: Grid) -> tuple[Float[Tensor, "g m"], Float[Tensor, "m"]]:
-    """Transform of each Gaussian at the frequencies (1/Å) from 0 to below Nyquist, and these."""
-    k = torch.arange(grid.box // 2, dtype=mixture.scales.dtype) / grid.extent
-    return torch.exp(-2 * math.pi**2 * (mixture.scales[:, None] * k).square()), k
+def moved(
+    rest: Float[Tensor, "g 3"], labels: Int[Tensor, "g"], bodies: Bodies
+) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g"]]:
+    """Points that ride on rigid bodies, and their presence."""
+    out = rest.new_empty(len(bodies), len(rest), 3)
+    for body in range(bodies.presence.shape[1]):
+        own = labels == body
+        out[:, own] = rest[own] @ bodies.rotation[:, body].mT + bodies.offset[:, body, None]
+    return out, bodies.presence[:, labels]

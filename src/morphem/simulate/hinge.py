@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from morphem.core.rotations import from_rotation_vector
-from morphem.core.types import GaussianMixture
-from morphem.simulate.ensembles import AbstractEnsemble
+from morphem.simulate.ensembles import AbstractMotion, Bodies, Coordinate, PointEnsemble, moved
+from morphem.simulate.matter import GaussianMatter
 
 BODY, SWINGING, OPTIONAL = 0, 1, 2
 SCALE = 3.0  # Å, standard deviation of a Gaussian (B = 8π²·9 = 710 Å²): 6 % of its amplitude left at 8 Å
@@ -33,11 +33,11 @@ _AXIS = (0.24, -0.17, -0.956)  # x y z; B swings from +y towards +x
 
 
 @dataclass(frozen=True)
-class Hinge(AbstractEnsemble):
+class HingeMotion(AbstractMotion):
     """State: the angle of the swinging domain, rad, and whether the optional domain is there, 1 or 0.
 
     Attributes:
-        rest: The Gaussians at angle 0, all there.
+        centres: Points at angle 0.
         labels: 0 body, 1 swinging domain, 2 optional domain.
         pivot: A point on the hinge's axis, Å.
         axis: Its direction, a unit vector.
@@ -45,26 +45,30 @@ class Hinge(AbstractEnsemble):
         presence: Share of particles that have the optional domain, whatever their angle.
     """
 
-    rest: GaussianMixture
+    centres: Float[Tensor, "g 3"]
     labels: Int[Tensor, "g"]
     pivot: Float[Tensor, "3"]
     axis: Float[Tensor, "3"]
     swing: float
     presence: float
-    name = "hinge"
-    coordinates = ("angle (rad)", "optional domain (0 or 1)")
+    coordinates = (Coordinate("angle (rad)", "linear"), Coordinate("optional domain (0 or 1)", "binary"))
 
-    def recipe(self) -> dict[str, float]:
-        """Arguments of :func:`hinge`."""
-        return {"swing": self.swing, "presence": self.presence}
+    def points(self, state: Float[Tensor, "b q"]) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g"]]:
+        """Positions (Å) and presence of every Gaussian."""
+        return moved(self.centres, self.labels, self.bodies(state))
 
-    def mixture(self, state: Float[Tensor, "b q"]) -> GaussianMixture:
-        """The Gaussians of each state; absent ones have amplitude 0."""
-        turn = from_rotation_vector(state[:, :1] * self.axis)
-        turned = (self.rest.centres - self.pivot) @ turn.mT + self.pivot
-        centres = torch.where((self.labels == SWINGING)[:, None], turned, self.rest.centres)
-        shown = torch.where(self.labels == OPTIONAL, state[:, 1:], 1)
-        return GaussianMixture(centres, self.rest.scales, self.rest.amplitudes * shown)
+    def rest(self) -> Float[Tensor, "g 3"]:
+        """Positions at angle 0."""
+        return self.centres
+
+    def bodies(self, state: Float[Tensor, "b q"]) -> Bodies:
+        """The second body turns about the hinge, the third comes and goes."""
+        rotation = torch.eye(3).to(state).repeat(len(state), 3, 1, 1)
+        rotation[:, SWINGING] = from_rotation_vector(state[:, :1] * self.axis.to(state))
+        offset = self.pivot.to(state) - torch.einsum("bmij,j->bmi", rotation, self.pivot.to(state))
+        there = torch.ones_like(offset[..., 0])
+        there[:, OPTIONAL] = state[:, 1]
+        return Bodies(rotation, offset, there)
 
     def states(self, uniform: Float[Tensor, "n q"]) -> Float[Tensor, "n q"]:
         """Angle proportional to the first number; the domain is there where the second is small."""
@@ -78,7 +82,7 @@ class Hinge(AbstractEnsemble):
         return states, shares
 
 
-def hinge(swing: float = math.pi / 3, presence: float = 0.7) -> Hinge:
+def hinge(swing: float = math.pi / 3, presence: float = 0.7) -> PointEnsemble:
     """Three globular domains of Gaussians, 150 Å across, the same on every call.
 
     The body is the largest; the second domain swings about an axis through its linker; the third is there
@@ -94,10 +98,10 @@ def hinge(swing: float = math.pi / 3, presence: float = 0.7) -> Hinge:
     labels = torch.cat([torch.full((len(part),), body) for body, part in zip(_DOMAINS, parts, strict=True)])
     centres = torch.cat(parts)
     amplitudes = 0.4 + 1.2 * torch.rand(len(centres), generator=generator)
-    mixture = GaussianMixture(centres, torch.full_like(amplitudes, SCALE), amplitudes)
+    matter = GaussianMatter(torch.full_like(amplitudes, SCALE), amplitudes)
     axis = torch.nn.functional.normalize(torch.tensor(_AXIS), dim=0)
     pivot = torch.tensor(_LINKERS[SWINGING][0]).float()
-    return Hinge(mixture, labels, pivot, axis, swing, presence)
+    return PointEnsemble("hinge", matter, HingeMotion(centres, labels, pivot, axis, swing, presence))
 
 
 def _packed(

@@ -11,10 +11,10 @@ from torch import Tensor
 from morphem.core.fourier import half_plane_weights, to_fourier, to_real
 from morphem.core.grid import Grid
 from morphem.core.rotations import from_quaternion, from_rotation_vector
-from morphem.core.types import GaussianMixture, Optics, PerParticle, Poses, Volume
+from morphem.core.types import Frame, Optics, PerParticle, Poses, Volume
 from morphem.data.stack import ParticleStack, stack_in_memory
 from morphem.physics.imaging import form_image
-from morphem.simulate.ensembles import AbstractEnsemble, exact_map, exact_projections
+from morphem.simulate.ensembles import AbstractEnsemble
 
 _BLOCK = 256  # images made at a time
 _CALIBRATION = 256  # images that set the signal's power; numbered from −1 downwards
@@ -89,11 +89,10 @@ class Truth(PerParticle):
     conditions: Conditions
     unit: float = 1.0
 
-    def volume(self, state: Float[Tensor, "q"]) -> Volume:
-        """Exact band-limited density of a state, in units of the noise."""
-        one = self.ensemble.mixture(state[None])
-        mixture = GaussianMixture(one.centres[0], one.scales, one.amplitudes[0] * self.unit)
-        return exact_map(mixture, self.grid)
+    def volume(self, state: Float[Tensor, "q"], frame: Frame | None = None) -> Volume:
+        """Exact band-limited density of a state, in units of the noise; in another frame if one is given."""
+        density = self.ensemble.map(state, self.grid, frame)
+        return Volume(density.voxels * self.unit, self.grid)
 
 
 def simulate(
@@ -174,8 +173,7 @@ def _optics(normal: Float[Tensor, "n r"], uniform: Float[Tensor, "n u"], conditi
 
 def _signal(truth: Truth) -> Float[Tensor, "n d d"]:
     """Noise-free images."""
-    mixture = truth.ensemble.mixture(truth.state)
-    projection = exact_projections(mixture, truth.poses.rotation, truth.grid) * truth.unit
+    projection = truth.ensemble.projections(truth.state, truth.poses.rotation, truth.grid) * truth.unit
     return to_real(form_image(projection, truth.optics, truth.poses.shift, truth.grid))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from morphem.core.grid import Grid
-from morphem.core.types import GaussianMixture, Volume
+from morphem.core.types import Volume
 from morphem.metrics.fsc import shell_correlation
 from morphem.metrics.maps import (
     deviation_fsc,
@@ -16,7 +16,6 @@ from morphem.metrics.maps import (
     moving_region_fsc,
     standard_deviation_map,
 )
-from morphem.simulate.ensembles import exact_map
 from morphem.simulate.hinge import hinge
 
 GRID = Grid(32, 8.0)
@@ -26,14 +25,9 @@ EQUAL = torch.ones(8) / 8
 def _series(late: float = 0.0, shown: float = 1.0) -> torch.Tensor:
     """Eight angles of the swing, each ``late`` degrees too far, the optional domain ``shown`` throughout."""
     molecule = hinge()
-    angles = torch.linspace(0, 1, 8) * molecule.swing + math.radians(late)
+    angles = torch.linspace(0, 1, 8) * molecule.motion.swing + math.radians(late)
     states = torch.stack([angles, torch.full((8,), shown)], 1)
-    mixture = molecule.mixture(states)
-    one = [
-        GaussianMixture(c, mixture.scales, m)
-        for c, m in zip(mixture.centres, mixture.amplitudes, strict=True)
-    ]
-    return torch.stack([exact_map(m, GRID).voxels for m in one])
+    return torch.stack([molecule.map(state, GRID).voxels for state in states])
 
 
 @pytest.fixture(scope="module")

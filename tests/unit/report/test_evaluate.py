@@ -150,7 +150,7 @@ def test_a_density_without_parts_has_no_score_for_them(known: tuple[dict, Path])
 
 def _mixture(truth: Truth, part: Tensor) -> AnchoredMixture:
     """The hinge at mid-swing, cut into parts; further Gaussians of no amplitude lie where they mislead."""
-    rest = truth.ensemble.mixture(torch.tensor([[math.pi / 6, 1.0]]))
+    rest = truth.ensemble.matter.mixture(*truth.ensemble.points(torch.tensor([[math.pi / 6, 1.0]])))
     centres = rest.centres[0] / GRID.extent
     density = AnchoredMixture(2 * len(part), 3, 2, 2, (4, 1), GRID.extent)
     with torch.no_grad():
@@ -165,7 +165,7 @@ def test_the_true_bodies_as_parts_have_a_rand_index_of_one_and_a_wrong_cut_less(
     truth: Truth, consensus: Volume, tmp_path: Path
 ):
     bodies = truth.ensemble.labels
-    halves = (truth.ensemble.mixture(torch.tensor([[0.5, 1.0]])).centres[0, :, 0] > 0).long()
+    halves = (truth.ensemble.points(torch.tensor([[0.5, 1.0]]))[0][0, :, 0] > 0).long()
     latents = torch.zeros(400, 2)
     scores = [
         _scores(_mixture(truth, part), latents, truth, consensus, tmp_path) for part in (bodies, halves)

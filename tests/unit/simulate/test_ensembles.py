@@ -14,7 +14,7 @@ from morphem.core.rotations import random_rotations
 from morphem.core.types import GaussianMixture
 from morphem.metrics.fsc import shell_correlation
 from morphem.physics.gaussians import gaussian_slices
-from morphem.simulate.ensembles import exact_map, exact_projections
+from morphem.simulate.gaussian_sums import exact_map, exact_projections
 from morphem.simulate.hinge import BODY, OPTIONAL, SWINGING, hinge
 
 GRID = Grid(16, 5.0)
@@ -71,14 +71,14 @@ def test_a_map_holds_the_density_of_wide_gaussians(mixture: GaussianMixture):
 
 def test_the_hinge_is_the_same_on_every_call():
     a, b = hinge(), hinge()
-    assert torch.equal(a.rest.centres, b.rest.centres)
-    assert torch.equal(a.rest.amplitudes, b.rest.amplitudes)
+    assert torch.equal(a.motion.rest(), b.motion.rest())
+    assert torch.equal(a.matter.amplitudes, b.matter.amplitudes)
 
 
 def test_no_two_bodies_touch_at_any_angle():
     molecule = hinge()
-    for angle in torch.linspace(0, molecule.swing, 13):
-        centres = molecule.mixture(torch.tensor([[angle, 1.0]])).centres[0]
+    for angle in torch.linspace(0, molecule.motion.swing, 13):
+        centres = molecule.points(torch.tensor([[angle, 1.0]]))[0][0]
         bodies = [centres[molecule.labels == body] for body in (BODY, SWINGING, OPTIONAL)]
         gaps = [torch.cdist(bodies[i], bodies[j]).min() for i, j in ((0, 1), (0, 2), (1, 2))]
         assert min(gaps) > 4.9
@@ -87,19 +87,21 @@ def test_no_two_bodies_touch_at_any_angle():
 def test_it_fills_between_55_and_65_percent_of_a_box_of_256_angstrom():
     molecule = hinge()
     states, _ = molecule.landmarks(13)
-    radius = molecule.mixture(states).centres.norm(dim=-1).max()
+    radius = molecule.points(states)[0].norm(dim=-1).max()
     assert 0.55 < 2 * radius / 256 < 0.65
 
 
 def test_only_the_swinging_domain_moves_and_it_moves_rigidly_by_the_angle():
     molecule = hinge()
-    turned = molecule.mixture(torch.tensor([[0.7, 1.0]])).centres[0]
+    turned = molecule.points(torch.tensor([[0.7, 1.0]]))[0][0]
     moving = molecule.labels == SWINGING
-    assert torch.equal(turned[~moving], molecule.rest.centres[~moving])
-    before, after = molecule.rest.centres[moving].double(), turned[moving].double()
+    assert torch.equal(turned[~moving], molecule.motion.rest()[~moving])
+    before, after = molecule.motion.rest()[moving].double(), turned[moving].double()
     torch.testing.assert_close(torch.cdist(before, before), torch.cdist(after, after), atol=1e-4, rtol=0)
-    off_axis = [part - molecule.pivot for part in (before, after)]
-    off_axis = [part - (part @ molecule.axis.double())[:, None] * molecule.axis for part in off_axis]
+    off_axis = [part - molecule.motion.pivot for part in (before, after)]
+    off_axis = [
+        part - (part @ molecule.motion.axis.double())[:, None] * molecule.motion.axis for part in off_axis
+    ]
     apart = off_axis[0].norm(dim=1) > 1  # Å; a point on the axis has no angle
     cosine = torch.nn.functional.cosine_similarity(*off_axis)[apart]
     torch.testing.assert_close(cosine, torch.full_like(cosine, math.cos(0.7)), atol=1e-3, rtol=0)
@@ -107,13 +109,14 @@ def test_only_the_swinging_domain_moves_and_it_moves_rigidly_by_the_angle():
 
 def test_the_optional_domain_vanishes_whole_and_alone():
     molecule = hinge()
-    amplitudes = molecule.mixture(torch.tensor([[0.3, 0.0]])).amplitudes[0]
+    amplitudes = molecule.matter.mixture(*molecule.points(torch.tensor([[0.3, 0.0]]))).amplitudes[0]
     assert torch.equal(amplitudes == 0, molecule.labels == OPTIONAL)
 
 
 def test_it_differs_from_its_mirror_image_at_50_angstrom():
     """Mirrored across its flattest plane, where a mirror image overlaps it most."""
-    grid, rest = Grid(32, 8.0), hinge().rest
+    grid, molecule = Grid(32, 8.0), hinge()
+    rest = molecule.matter.mixture(molecule.motion.rest(), torch.ones(len(molecule.labels)))
     centred = rest.centres - rest.centres.mean(0)
     _, axes = torch.linalg.eigh(centred.mT @ centred)
     flipped = torch.tensor([-1.0, 1.0, 1.0])

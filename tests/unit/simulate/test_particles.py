@@ -34,7 +34,7 @@ def _images(stack: ParticleStack) -> torch.Tensor:
 
 def _without_noise(stack: ParticleStack, truth: Truth, rows: torch.Tensor) -> torch.Tensor:
     """Images by the projector and the image formation that reconstructions use."""
-    mixture = truth.ensemble.mixture(truth.state[rows])
+    mixture = truth.ensemble.matter.mixture(*truth.ensemble.points(truth.state[rows]))
     projection = gaussian_slices(mixture, stack.poses.rotation[rows], GRID) * truth.unit
     return to_real(form_image(projection, stack.optics[rows], stack.poses.shift[rows], GRID))
 
