@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from morphem.core.grid import Grid
 from morphem.core.types import Frame, PerParticle, Volume
+
+_POINTS = 2_000_000  # whose positions are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,9 @@ class PointEnsemble(AbstractEnsemble):
         self, state: Float[Tensor, "b q"], rotation: Float[Tensor, "b 3 3"], grid: Grid
     ) -> Complex[Tensor, "b d h"]:
         """Exact band-limited spectrum of each state's projection."""
-        return self.matter.projections(*self.points(state), rotation, grid)
+        block = max(1, _POINTS // max(1, len(self.labels)))
+        pairs = zip(state.split(block), rotation.split(block), strict=True)
+        return torch.cat([self.matter.projections(*self.points(s), r, grid) for s, r in pairs])
 
     def map(self, state: Float[Tensor, "q"], grid: Grid, frame: Frame | None = None) -> Volume:
         """Exact band-limited density of a state, in another frame if one is given."""

@@ -13,11 +13,20 @@ from torch import Tensor
 
 from morphem.data.atomic import atomic_path
 from morphem.data.errors import DataError
-from morphem.simulate.ensembles import AbstractEnsemble, Coordinate, PointEnsemble
+from morphem.simulate.atoms import AtomicMatter
+from morphem.simulate.ensembles import AbstractEnsemble, Bodies, Coordinate, PointEnsemble
 from morphem.simulate.hinge import HingeMotion
+from morphem.simulate.maps import MapEnsemble
 from morphem.simulate.matter import GaussianMatter
+from morphem.simulate.motions import FramesMotion, TableMotion, Turning
 
-_KINDS = {kind.__name__: kind for kind in (Coordinate, PointEnsemble, GaussianMatter, HingeMotion)}
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        *(PointEnsemble, MapEnsemble, GaussianMatter, AtomicMatter),
+        *(HingeMotion, TableMotion, Turning, FramesMotion, Bodies, Coordinate),
+    )
+}
 
 
 def save_ensemble(ensemble: AbstractEnsemble, path: Path) -> None:
