@@ -43,9 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def home(name: str) -> str:
     """The module where a command lives."""
-    if name == "check":
-        return "morphem.cli.checking"
-    return "morphem.cli.simulated" if name in ("demo", "simulate", "evaluate") else "morphem.cli.commands"
+    homes = {"check": "checking", "demo": "simulated", "evaluate": "simulated", "simulate": "simulating"}
+    return f"morphem.cli.{homes.get(name, 'commands')}"
 
 
 def overview() -> str:

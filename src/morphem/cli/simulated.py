@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -43,44 +43,6 @@ def demo(arguments: list[str]) -> int:
     for picture in [options.out / "evaluation.png", *sorted((options.out / "run").rglob("*.png"))]:
         print(f"  {picture}")
     print(f"maps to open in ChimeraX: {options.out / 'run' / 'volumes' / 'open.cxc'}")
-    return 0
-
-
-@dataclass(frozen=True)
-class SimulateOptions:
-    """Particles of a molecule in exactly known states, as .mrcs and .star with their truth beside them."""
-
-    recipe: Argument[Literal["hinge"]]
-    """Which molecule."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Folder to write to."""
-    images: int = 5000
-    """How many."""
-    box: int = 64
-    """Pixels along a side."""
-    pixel_size: float = 4.0
-    """Å."""
-    seed: int = 0
-    """Of everything random."""
-    snr: float = 0.1
-    """Variance of the signal to that of the noise."""
-    shift: float = 8.0
-    """Standard deviation of the displacement along each axis, Å."""
-    junk: float = field(default=0.0)
-    """Share of images without a particle."""
-
-
-def simulate(arguments: list[str]) -> int:
-    """Write a simulated set."""
-    options = tyro.cli(SimulateOptions, args=arguments, prog="morphem simulate")
-    from morphem.core.grid import Grid
-    from morphem.simulate.datasets import write_dataset
-    from morphem.simulate.hinge import hinge
-    from morphem.simulate.particles import Conditions
-
-    grid = Grid(options.box, options.pixel_size)
-    conditions = Conditions(snr=options.snr, shift=options.shift, junk=options.junk)
-    print(write_dataset(options.out, hinge(), options.images, grid, options.seed, conditions))
     return 0
 
 

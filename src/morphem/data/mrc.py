@@ -158,6 +158,21 @@ def write_stack(
         file.write(_header(count, grid, dtype).tobytes())
 
 
+def make_room(path: Path | str, count: int, grid: Grid) -> None:
+    """An MRC stack of ``count`` float32 images that are zero until :func:`write_images` writes them."""
+    with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
+        file.write(_header(count, grid, "float32").tobytes())
+        file.truncate(_HEADER_BYTES + 4 * count * grid.box**2)
+
+
+def write_images(path: Path | str, first: int, images: Float[Tensor, "b d d"]) -> None:
+    """Put images into their places in a float32 stack; several processes may do so at once."""
+    numbers = images.detach().cpu().numpy().astype(np.float32)
+    with Path(path).open("r+b") as file:
+        file.seek(_HEADER_BYTES + first * numbers[:1].nbytes)
+        file.write(numbers.tobytes())
+
+
 def _header(count: int, grid: Grid, dtype: str) -> np.ndarray:
     """Header of a stack of ``count`` images."""
     header = np.zeros((), HEADER_DTYPE)

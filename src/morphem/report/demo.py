@@ -19,7 +19,7 @@ from morphem.report.check import check_particles
 from morphem.report.evaluate import evaluate
 from morphem.report.options import Choice, Preparation
 from morphem.report.volumes import write_volumes
-from morphem.simulate.datasets import read_truth, write_dataset
+from morphem.simulate.datasets import plan, read_truth, write_dataset
 from morphem.simulate.hinge import hinge
 from morphem.simulate.particles import Conditions
 
@@ -46,7 +46,8 @@ def demonstrate(out: Path, config: DemoConfig) -> dict[str, float | None]:
     """Scores of the demonstration, also in ``out/evaluation.json``; the run is ``out/run``."""
     begun = time.monotonic()
     grid = Grid(config.box, 256 / config.box)
-    star = write_dataset(out / "data", hinge(), config.images, grid, config.seed, Conditions(snr=config.snr))
+    truth = plan(hinge(), config.images, grid, config.seed, Conditions(snr=config.snr))
+    star = write_dataset(out / "data", truth)
     report = check_particles(open_stack(star))
     report.save(out / "check")
     if not report.ok:

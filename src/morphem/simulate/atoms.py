@@ -19,7 +19,7 @@ from morphem.data.errors import DataError
 from morphem.simulate.ensembles import AbstractMatter
 
 _IMAGE_ERROR = 1e-6  # relative, of sums in float32
-_MAP_ERROR = 1e-9  # relative, of sums in float64
+_MAP_ERROR = 1e-8  # relative, of sums in float64
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,15 @@ class AtomicMatter(AbstractMatter):
         """Density on voxels whose central slices are :meth:`projections`."""
         form = self._form(_distances(grid)) / grid.pixel_size**3
         x, y, z = (positions.double() * (2 * math.pi / grid.extent)).numpy().T.copy()
-        spectrum = torch.zeros(form.shape[1:], dtype=torch.complex128)
-        for kind, factor in enumerate(form):
-            own = ((self.kind == kind) & (presence != 0)).numpy()
-            strength = (presence * self.occupancy)[own].numpy().astype(np.complex128)
-            if own.any():
-                box = (grid.box,) * 3
-                modes = finufft.nufft3d1(
-                    z[own], y[own], x[own], strength, box, isign=-1, eps=_MAP_ERROR, nthreads=1, modeord=1
-                )
-                spectrum += torch.from_numpy(modes[..., : grid.half]) * factor
-        return Volume(to_real_3d(_without_nyquist(spectrum, grid.box)).to(positions.dtype), grid)
+        there, modes = presence.double().numpy(), []
+        for own, strength in self._pairs():
+            points, weights = (z[own], y[own], x[own]), (strength * there[own]).astype(np.complex128)
+            sums = finufft.nufft3d1(
+                *points, weights, (grid.box,) * 3, isign=-1, eps=_MAP_ERROR, nthreads=1, modeord=1
+            )
+            modes.append(torch.from_numpy(sums))
+        spectrum = _combined(torch.stack(modes), form)
+        return Volume(to_real_3d(spectrum).to(positions.dtype), grid)
 
     def _pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Rows of the atoms of two kinds at a time; one has real strengths, the other imaginary ones."""
@@ -142,15 +140,15 @@ def gaussian_atoms(atoms: Atoms, sigma: float) -> AtomicMatter:
     )
 
 
-def _combined(modes: Complex[Tensor, "m d d"], form: Float[Tensor, "e d h"]) -> Complex[Tensor, "d h"]:
+def _combined(modes: Complex[Tensor, "m *d d"], form: Float[Tensor, "e *d h"]) -> Complex[Tensor, "*d h"]:
     """Two kinds of atoms from one transform: real and imaginary strengths part by Hermitian symmetry."""
-    half = form.shape[-1]
-    mirror = modes.flip(1, 2).roll((1, 1), (1, 2)).conj()[..., :half]
+    half, axes = form.shape[-1], tuple(range(1, modes.ndim))
+    mirror = modes.flip(axes).roll((1,) * len(axes), axes)[..., :half].conj()
     modes = modes[..., :half]
     out = (form[::2] * (modes + mirror)).sum(0) / 2
     second = form[1::2]
     out += (second * (modes - mirror)[: len(second)]).sum(0) / 2j
-    return _without_nyquist(out, len(out))
+    return _without_nyquist(out, modes.shape[-2])
 
 
 def _distances(grid: Grid) -> Float[Tensor, "d d h"]:

@@ -2,158 +2,175 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
+import safetensors.torch
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from morphem.core.grid import Grid
-from morphem.core.rotations import to_euler
-from morphem.core.types import Poses, Volume
+from morphem.core.types import Optics, Poses
 from morphem.data.atomic import atomic_path
-from morphem.data.mrc import write_map, write_stack
-from morphem.physics.masks import mask_from_map
+from morphem.data.errors import DataError
 from morphem.simulate.ensembles import AbstractEnsemble
-from morphem.simulate.files import load_ensemble, save_ensemble
+from morphem.simulate.files import ensemble_bytes, load_ensemble, save_ensemble
+from morphem.simulate.options import Conditions
 from morphem.simulate.particles import (
-    Conditions,
+    NoiseSpectra,
     Truth,
+    calibration,
     known_truth,
-    photograph,
-    reported_optics,
-    reported_poses,
+    measured_unit,
+    spectral_snr,
 )
+from morphem.simulate.semi_real import Rows, onto
+from morphem.simulate.star_text import write_star
+from morphem.simulate.true_maps import LANDMARKS
+from morphem.simulate.writing import make_files, state_file
 
-LANDMARKS = 13  # states along the motion of which maps are written
-_BLOCK = 256  # images made at a time
+_SCHEMA = 2
+_SAMPLE = 256  # images of which the spectral SNR is the mean
 
 
-def write_dataset(
-    folder: Path | str,
+def plan(
     ensemble: AbstractEnsemble,
     n: int,
     grid: Grid,
     seed: int = 0,
     conditions: Conditions = Conditions(),
-) -> Path:
-    """Write ``particles.mrcs``, ``truth/`` and, last, ``particles.star``, whose path is returned.
+    rows: Rows | None = None,
+) -> Truth:
+    """Truth of images 0 … n − 1, on the rows of a particle file if they are given; no image is kept."""
+    sample = calibration(ensemble, grid, seed, conditions)
+    unit = measured_unit(sample if rows is None else onto(sample, rows))
+    truth = known_truth(ensemble, torch.arange(n), grid, seed, conditions, unit)
+    return truth if rows is None else onto(truth, rows)
 
-    ``truth/dataset.json`` holds every parameter; from it alone :func:`read_truth` makes the truth again.
-    Beside it lie exact maps of states across the population, in units of the noise, and a mask around them
-    all. The star file is RELION 3.1's, with the truth of each row in ``_morphemTrue…`` columns.
+
+def write_dataset(
+    folder: Path | str, truth: Truth, workers: int = 1, told: Callable[[int], None] = lambda images: None
+) -> Path:
+    """Write ``truth/``, ``particles.mrcs`` and, last, ``particles.star``, whose path is returned.
+
+    ``truth/`` holds every parameter (``dataset.json``), the molecule (``ensemble.safetensors``), exact maps
+    of states in units of the noise, and a mask around them all; :func:`read_truth` needs nothing else.
+    The star file is RELION 3.1's, with the truth of each row in ``_morphemTrue…`` columns. The same call goes
+    on where another was stopped.
+
+    Args:
+        folder: Where to; it may hold nothing but the same data set.
+        truth: As :func:`plan` makes it.
+        workers: Processes that make images.
+        told: Called with how many images there are, now and then.
+
+    Raises:
+        DataError: If the folder holds another data set.
     """
     folder = Path(folder)
     (folder / "truth").mkdir(parents=True, exist_ok=True)
-    truth = known_truth(ensemble, torch.arange(n), grid, seed, conditions)
-    write_stack(folder / "particles.mrcs", _images(truth), grid)
-    _write_truth(folder / "truth", truth)
-    with atomic_path(folder / "particles.star") as temporary:
-        temporary.write_text(_star(truth), encoding="utf-8")
+    _begin(folder, truth)
+    make_files(folder, truth, workers, told)
+    write_star(truth, folder / "particles.star")
     return folder / "particles.star"
 
 
 def read_truth(folder: Path | str) -> Truth:
     """Truth of the particles that :func:`write_dataset` left in a folder."""
-    record = json.loads((Path(folder) / "truth" / "dataset.json").read_text(encoding="utf-8"))
+    record = read_record(folder)
     ensemble = load_ensemble(Path(folder) / "truth" / "ensemble.safetensors")
     grid, conditions = Grid(**record["grid"]), Conditions(**record["conditions"])
-    return known_truth(ensemble, torch.arange(record["images"]), grid, record["seed"], conditions)
+    numbers = torch.arange(record["images"])
+    truth = known_truth(ensemble, numbers, grid, record["seed"], conditions, record["unit"])
+    rows = Path(folder) / "truth" / "rows.safetensors"
+    return _with_rows(truth, rows, record["source"]) if record["source"] else truth
 
 
-def true_maps(truth: Truth, states: Float[Tensor, "k q"]) -> Float[Tensor, "k d d d"]:
-    """Exact map of each state."""
-    return torch.stack([truth.volume(state).voxels for state in states])
+def read_record(folder: Path | str) -> dict[str, Any]:
+    """Parameters of a data set."""
+    path = Path(folder) / "truth" / "dataset.json"
+    if not path.exists():
+        there = "the folder is empty or missing" if not Path(folder).exists() else "it was not simulated"
+        fix = "give the folder that `morphem simulate` wrote"
+        raise DataError("TRUTH-002", f"{folder} has no truth/dataset.json: {there}; {fix}")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record.get("schema") != _SCHEMA:
+        met = f"{path} is of schema {record.get('schema')}, this version reads {_SCHEMA}"
+        raise DataError("TRUTH-003", f"{met}; simulate the set again")
+    return record
 
 
-def common_mask(maps: Float[Tensor, "k d d d"], grid: Grid) -> Float[Tensor, "d d d"]:
-    """CryoBench's mask: all states at 2 % of the maximum, 2 pixels wider, a cosine edge of 6 pixels."""
-    union = Volume(maps.amax(0), grid)
-    pixel = grid.pixel_size
-    return mask_from_map(union, 0.02 * float(union.voxels.max()), 2 * pixel, 6 * pixel)
+def identity(truth: Truth) -> str:
+    """Hash of all that the images depend on."""
+    digest = hashlib.sha256(ensemble_bytes(truth.ensemble))
+    asked = (asdict(truth.grid), asdict(truth.conditions), truth.seed, truth.source)
+    digest.update(json.dumps(asked).encode() + truth.number.numpy().tobytes())
+    if truth.source:
+        for tensor in _row_tensors(truth).values():
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
-def _images(truth: Truth) -> Iterator[Float[Tensor, "_ d d"]]:
-    for rows in torch.arange(len(truth)).split(_BLOCK):
-        yield photograph(truth[rows])
+def _begin(folder: Path, truth: Truth) -> None:
+    """Write what the files are made from, or find that it is there already."""
+    path, own = folder / "truth" / "dataset.json", identity(truth)
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8")).get("identity") != own:
+            fix = "choose another folder (-o), or remove this one"
+            raise DataError("PATH-004", f"{folder} holds another simulated data set; {fix}")
+        return
+    if (folder / "particles.star").exists() or (folder / "particles.mrcs").exists():
+        raise DataError("PATH-004", f"{folder} holds particles already; choose another folder (-o)")
+    save_ensemble(truth.ensemble, folder / "truth" / "ensemble.safetensors")
+    if truth.source:
+        _save_rows(truth, folder / "truth" / "rows.safetensors")
+    record = _record(truth) | {"identity": own}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _write_truth(folder: Path, truth: Truth) -> None:
+def _record(truth: Truth) -> dict[str, Any]:
     states, shares = truth.ensemble.landmarks(LANDMARKS)
-    maps = true_maps(truth, states)
-    mask = common_mask(maps, truth.grid)
-    files = [f"state{k:02d}.mrc" for k in range(len(states))]
-    for file, voxels in zip(files, maps, strict=True):
-        write_map(folder / file, Volume(voxels, truth.grid))
-    write_map(folder / "mask.mrc", Volume(mask, truth.grid))
-    save_ensemble(truth.ensemble, folder / "ensemble.safetensors")
-    record = {
+    some = torch.linspace(0, len(truth) - 1, min(len(truth), _SAMPLE)).long()
+    return {
+        "schema": _SCHEMA,
         "ensemble": truth.ensemble.name,
         "coordinates": [asdict(coordinate) for coordinate in truth.ensemble.coordinates],
         "images": len(truth),
         "grid": asdict(truth.grid),
         "seed": truth.seed,
         "conditions": asdict(truth.conditions),
+        "source": truth.source,
         "unit": truth.unit,
-        "mask_fraction": float(mask.mean()),
+        "spectral_snr": [round(value, 6) for value in spectral_snr(truth[some]).tolist()],
         "maps": [
-            {"file": file, "state": state, "share": share}
-            for file, state, share in zip(files, states.tolist(), shares.tolist(), strict=True)
+            {"file": state_file(k), "state": state, "share": share}
+            for k, (state, share) in enumerate(zip(states.tolist(), shares.tolist(), strict=True))
         ],
     }
-    with atomic_path(folder / "dataset.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _star(truth: Truth) -> str:
-    """RELION 3.1 tables of one optics group."""
-    seen, grid = truth.conditions, truth.grid
-    optics = {
-        "rlnOpticsGroup": "1",
-        "rlnOpticsGroupName": "simulated",
-        "rlnImagePixelSize": f"{grid.pixel_size:.6f}",
-        "rlnImageSize": str(grid.box),
-        "rlnImageDimensionality": "2",
-        "rlnVoltage": f"{seen.voltage_kv:.6f}",
-        "rlnSphericalAberration": f"{seen.cs_mm:.6f}",
-        "rlnAmplitudeContrast": f"{seen.amplitude_contrast:.6f}",
-    }
-    columns = {
-        "rlnImageName": [f"{i + 1:06d}@particles.mrcs" for i in range(len(truth))],
-        "rlnOpticsGroup": ["1"] * len(truth),
-        "rlnRandomSubset": [str(i % 2 + 1) for i in truth.number.tolist()],
-        **{name: [f"{value:.6f}" for value in column.tolist()] for name, column in _numbers(truth).items()},
-    }
-    return _table("optics", {name: [word] for name, word in optics.items()}) + _table("particles", columns)
+def _row_tensors(truth: Truth) -> dict[str, Tensor]:
+    """What a particle file decided of each image."""
+    spectra = {} if truth.noise is None else {"noise": truth.noise.by_group}
+    optics = {f"optics.{name}": column for name, column in vars(truth.optics).items()}
+    poses = {f"poses.{name}": column for name, column in vars(truth.poses).items()}
+    return {**spectra, **optics, **poses, "group": truth.group}
 
 
-def _numbers(truth: Truth) -> dict[str, Float[Tensor, "n"]]:
-    """Columns of numbers in RELION's units and signs; degrees, and the shift that centres the particle."""
-    optics = reported_optics(truth)
-    columns = {
-        "rlnDefocusU": optics.defocus_u,
-        "rlnDefocusV": optics.defocus_v,
-        "rlnDefocusAngle": torch.rad2deg(optics.astigmatism),
-        "rlnCtfBfactor": optics.b_factor,
-        "rlnPhaseShift": torch.rad2deg(optics.phase_shift),
-    }
-    columns |= {f"rln{name}": column for name, column in _pose_columns(reported_poses(truth)).items()}
-    columns |= {f"morphemTrue{name}": column for name, column in _pose_columns(truth.poses).items()}
-    columns |= {f"morphemTrueState{k}": column for k, column in enumerate(truth.state.T, 1)}
-    columns["morphemTrueContrast"] = truth.optics.scale * truth.intact
-    return columns
+def _save_rows(truth: Truth, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        own = {name: tensor.clone().contiguous() for name, tensor in _row_tensors(truth).items()}
+        temporary.write_bytes(safetensors.torch.save(own))
 
 
-def _pose_columns(poses: Poses) -> dict[str, Float[Tensor, "n"]]:
-    rot, tilt, psi = torch.rad2deg(to_euler(poses.rotation.double())).T
-    x, y = -poses.shift.T
-    return {"AngleRot": rot, "AngleTilt": tilt, "AnglePsi": psi, "OriginXAngst": x, "OriginYAngst": y}
-
-
-def _table(name: str, columns: dict[str, list[str]]) -> str:
-    head = "".join(f"_{label} #{k}\n" for k, label in enumerate(columns, 1))
-    rows = "".join(" ".join(row) + "\n" for row in zip(*columns.values(), strict=True))
-    return f"\n# version 30001\n\ndata_{name}\n\nloop_\n{head}{rows}\n"
+def _with_rows(truth: Truth, path: Path, source: str) -> Truth:
+    held = safetensors.torch.load_file(path)
+    optics = Optics(**{f.name: held[f"optics.{f.name}"] for f in fields(Optics)})
+    poses = Poses(**{f.name: held[f"poses.{f.name}"] for f in fields(Poses)})
+    noise = NoiseSpectra(held["noise"]) if "noise" in held else None
+    return replace(truth, optics=optics, poses=poses, group=held["group"], noise=noise, source=source)

@@ -31,11 +31,16 @@ _KINDS = {
 
 def save_ensemble(ensemble: AbstractEnsemble, path: Path) -> None:
     """Write an ensemble as ``.safetensors`` with its structure as JSON in the header."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(ensemble_bytes(ensemble))
+
+
+def ensemble_bytes(ensemble: AbstractEnsemble) -> bytes:
+    """Content of the file of an ensemble; the same for the same ensemble."""
     tensors: dict[str, Tensor] = {}
     record = _packed(ensemble, "", tensors)
     own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(own, {"ensemble": json.dumps(record)}))
+    return safetensors.torch.save(own, {"ensemble": json.dumps(record)})
 
 
 def load_ensemble(path: Path) -> AbstractEnsemble:

@@ -20,31 +20,10 @@ from morphem.simulate.atoms import AtomicMatter, electron_matter, gaussian_atoms
 from morphem.simulate.ensembles import Bodies, Coordinate, PointEnsemble, moved
 from morphem.simulate.maps import MapEnsemble
 from morphem.simulate.motions import FramesMotion, TableMotion, Turning, turned
+from morphem.simulate.options import Scattering
 
 _JOINT = 10.0  # Å around a bond that turns: side chains there give way
 _CLASH = 2.0  # Å between heavy atoms; only bonds are shorter, and those are there at rest
-
-
-@dataclass(frozen=True)
-class Scattering:
-    """What atoms scatter."""
-
-    factors: Literal["electron", "gaussian"] = "electron"
-    """Tabulated electron scattering factors, or Gaussians weighted by atomic number."""
-    sigma: float = 1.5
-    """Standard deviation of Gaussian atoms, Å."""
-    b_factor: float = 0.0
-    """Of every atom, Å²; it blurs the true maps too."""
-
-    def __post_init__(self) -> None:
-        if self.sigma <= 0 or self.b_factor < 0:
-            raise ValueError(f"sigma {self.sigma} must be above 0 and b_factor {self.b_factor} not below")
-
-    def matter(self, atoms: Atoms) -> AtomicMatter:
-        """The atoms as scatterers."""
-        if self.factors == "electron":
-            return electron_matter(atoms, self.b_factor)
-        return gaussian_atoms(atoms, math.hypot(self.sigma, math.sqrt(self.b_factor / (8 * math.pi**2))))
 
 
 @dataclass(frozen=True)
@@ -93,7 +72,7 @@ def torsion(
     first, second = (atoms.positions[row] - centre for row in bond)
     axis = torch.from_numpy((second - first) / np.linalg.norm(second - first)).float()
     pivot, centres = torch.from_numpy(first).float(), torch.from_numpy(atoms.positions - centre).float()
-    labels, matter = torch.from_numpy(moving.astype(np.int64)), scattering.matter(atoms)
+    labels, matter = torch.from_numpy(moving.astype(np.int64)), _matter(atoms, scattering)
     if isinstance(angles, tuple):
         full = math.isclose(angles[1] - angles[0], 2 * math.pi)
         kind = Coordinate("angle (rad)", "circular" if full else "linear")
@@ -137,7 +116,7 @@ def table(
     centres = torch.from_numpy(atoms.positions).float() - centre
     placed = replace(poses, offset=offset)
     motion = TableMotion(centres, torch.from_numpy(labels), key, share, placed, (states.coordinate,))
-    return PointEnsemble(name, scattering.matter(atoms), motion)
+    return PointEnsemble(name, _matter(atoms, scattering), motion)
 
 
 def composition(
@@ -188,7 +167,7 @@ def frames(
         raise DataError("ATOMS-006", f"{met}; give the structure that the trajectory was made with")
     centred = torch.from_numpy(positions - positions.mean((0, 1))).float()
     motion = FramesMotion(centred, torch.full((len(atoms),), -1), _equal(len(centred)))
-    return PointEnsemble(name, scattering.matter(atoms), motion)
+    return PointEnsemble(name, _matter(atoms, scattering), motion)
 
 
 def read_trajectory(
@@ -274,6 +253,14 @@ def _contacts(
     trees = [KDTree(positions[0][own].numpy()) for own in there if own.any()]
     pairs = [(tree, other) for k, tree in enumerate(trees) for other in trees[k + 1 :]]
     return sum(int(tree.count_neighbors(other, _CLASH)) for tree, other in pairs)
+
+
+def _matter(atoms: Atoms, scattering: Scattering) -> AtomicMatter:
+    """The atoms as scatterers."""
+    if scattering.factors == "electron":
+        return electron_matter(atoms, scattering.b_factor)
+    blur = math.sqrt(scattering.b_factor / (8 * math.pi**2))
+    return gaussian_atoms(atoms, math.hypot(scattering.sigma, blur))
 
 
 def _equal(count: int) -> Float[Tensor, "k"]:

@@ -8,57 +8,26 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from morphem.core.fourier import half_plane_weights, to_fourier, to_real
+from morphem.core.fourier import half_plane_weights, radial_mean, to_fourier, to_real
 from morphem.core.grid import Grid
 from morphem.core.rotations import from_quaternion, from_rotation_vector
 from morphem.core.types import Frame, Optics, PerParticle, Poses, Volume
 from morphem.data.stack import ParticleStack, stack_in_memory
 from morphem.physics.imaging import form_image
+from morphem.physics.noise import whitening_filter
+from morphem.simulate.counters import noise_seed, uniform_numbers
 from morphem.simulate.ensembles import AbstractEnsemble
+from morphem.simulate.options import Conditions
 
 _BLOCK = 256  # images made at a time
 _CALIBRATION = 256  # images that set the signal's power; numbered from −1 downwards
-_PARAMETERS, _NOISE = 1, 2  # streams of random numbers
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """How particles were seen. Defaults are EMPIAR-10076's defocus, white noise and exact poses."""
+class NoiseSpectra:
+    """Variance of the noise by shell for each optics group; a mean of 1 over the image's frequencies."""
 
-    snr: float = 0.1
-    """Variance of the signal after the CTF, over the whole box, to that of the noise."""
-    shift: float = 8.0
-    """Standard deviation of the displacement along each axis, Å."""
-    voltage_kv: float = 300.0
-    """Acceleration voltage, kV."""
-    cs_mm: float = 2.7
-    """Spherical aberration, mm."""
-    amplitude_contrast: float = 0.1
-    """Fraction, 0 to 1."""
-    log_defocus: float = 9.753
-    """Mean natural logarithm of the defocus in Å."""
-    defocus_spread: float = 0.261
-    """Standard deviation of that logarithm."""
-    astigmatism: float = 381.0
-    """Median difference of the two defoci, Å."""
-    b_factor: float = 0.0
-    """Envelope ``exp(−B s²/4)``, Å²."""
-    contrast_spread: float = 0.0
-    """Standard deviation of the logarithm of an unreported factor on each image's signal."""
-    rotation_error: float = 0.0
-    """Standard deviation of the reported rotations about each axis, rad."""
-    shift_error: float = 0.0
-    """Standard deviation of the reported shifts along each axis, Å."""
-    junk: float = 0.0
-    """Share of images without a particle."""
-    noise_colour: float = 1.0
-    """Power of the noise at zero frequency to that at Nyquist; 1 is white."""
-
-    def __post_init__(self) -> None:
-        if self.snr <= 0 or self.noise_colour <= 0:
-            raise ValueError(f"snr {self.snr} and noise_colour {self.noise_colour} must be above 0")
-        if not 0 <= self.junk < 1:
-            raise ValueError(f"junk {self.junk} is a share of the images, from 0 to below 1")
+    by_group: Float[Tensor, "k s"]
 
 
 @dataclass(frozen=True)
@@ -71,11 +40,14 @@ class Truth(PerParticle):
         optics: Likewise, with each image's own contrast in ``scale``.
         intact: False for junk.
         number: Which image of the endless set; image i is the same in every set of the seed.
+        group: Optics group.
         ensemble: The molecule.
         grid: Sampling of the images.
         seed: Of everything random.
         conditions: How the particles were seen.
         unit: Factor on the ensemble's amplitudes that makes the noise variance 1.
+        noise: Measured spectrum of each optics group's noise; as the conditions say where there is none.
+        source: Particle file on whose rows they were simulated, if any.
     """
 
     state: Float[Tensor, "n q"]
@@ -83,11 +55,14 @@ class Truth(PerParticle):
     optics: Optics
     intact: Bool[Tensor, "n"]
     number: Int[Tensor, "n"]
+    group: Int[Tensor, "n"]
     ensemble: AbstractEnsemble
     grid: Grid
     seed: int
     conditions: Conditions
     unit: float = 1.0
+    noise: NoiseSpectra | None = None
+    source: str = ""
 
     def volume(self, state: Float[Tensor, "q"], frame: Frame | None = None) -> Volume:
         """Exact band-limited density of a state, in units of the noise; in another frame if one is given."""
@@ -107,14 +82,47 @@ def simulate(
 
 
 def known_truth(
-    ensemble: AbstractEnsemble, number: Int[Tensor, "n"], grid: Grid, seed: int, conditions: Conditions
+    ensemble: AbstractEnsemble,
+    number: Int[Tensor, "n"],
+    grid: Grid,
+    seed: int,
+    conditions: Conditions,
+    unit: float | None = None,
 ) -> Truth:
-    """State, pose and optics of images by number; no image is made but the few that set the unit."""
-    calibration = -1 - torch.arange(_CALIBRATION)
-    sample = _drawn(ensemble, calibration, grid, seed, replace(conditions, junk=0, contrast_spread=0))
-    power = _signal(sample).var((-2, -1)).mean()
-    truth = _drawn(ensemble, number, grid, seed, conditions)
-    return replace(truth, unit=float((conditions.snr / power).sqrt()))
+    """State, pose and optics of images by number; no image is made but a few that set the unit.
+
+    Args:
+        ensemble: The molecule.
+        number: Which images.
+        grid: Their sampling.
+        seed: Of everything random.
+        conditions: How they are seen.
+        unit: As an earlier call found it; measured by default.
+    """
+    if unit is None:
+        unit = measured_unit(calibration(ensemble, grid, seed, conditions))
+    return replace(_drawn(ensemble, number, grid, seed, conditions), unit=unit)
+
+
+def calibration(ensemble: AbstractEnsemble, grid: Grid, seed: int, conditions: Conditions) -> Truth:
+    """A sample of sound particles of mean contrast, none of which is in any set."""
+    plain = replace(conditions, junk=0, contrast_spread=0)
+    return _drawn(ensemble, -1 - torch.arange(_CALIBRATION), grid, seed, plain)
+
+
+def measured_unit(sample: Truth) -> float:
+    """Factor on amplitudes that gives a sample the SNR that its conditions state."""
+    power = torch.cat(
+        [_signal(sample[rows]).var((-2, -1)) for rows in torch.arange(len(sample)).split(_BLOCK)]
+    )
+    return float((sample.conditions.snr / power.mean()).sqrt())
+
+
+def spectral_snr(sample: Truth) -> Float[Tensor, "s"]:
+    """Mean power of the signal to that of the noise by shell, DC to Nyquist."""
+    signal = radial_mean(to_fourier(_signal(sample)).abs().square(), sample.grid).mean(0)
+    noise = radial_mean(to_fourier(_noise(sample)).abs().square(), sample.grid).mean(0)
+    return signal / noise
 
 
 def photograph(truth: Truth) -> Float[Tensor, "n d d"]:
@@ -142,15 +150,28 @@ def _drawn(
     normal, uniform = _random(number, seed)
     return Truth(
         state=ensemble.states(uniform[:, 2 : 2 + len(ensemble.coordinates)]).float(),
-        poses=Poses(from_quaternion(normal[:, :4]).float(), conditions.shift * normal[:, 4:6].float()),
+        poses=Poses(_rotations(normal, uniform, conditions), conditions.shift * normal[:, 4:6].float()),
         optics=_optics(normal, uniform, conditions),
         intact=uniform[:, 1] >= conditions.junk,
         number=number,
+        group=torch.zeros_like(number),
         ensemble=ensemble,
         grid=grid,
         seed=seed,
         conditions=conditions,
     )
+
+
+def _rotations(
+    normal: Float[Tensor, "n r"], uniform: Float[Tensor, "n u"], conditions: Conditions
+) -> Float[Tensor, "n 3 3"]:
+    """Uniform over all rotations, but for the share that lies on one side."""
+    free = from_quaternion(normal[:, :4])
+    still = torch.zeros_like(normal[:, :1])
+    tilt = from_rotation_vector(torch.cat([conditions.preferred_spread * normal[:, 14:16], still], 1))
+    turn = from_rotation_vector(torch.cat([still, still, 2 * torch.pi * uniform[:, 7:8]], 1))
+    lies = uniform[:, 6] < conditions.preferred
+    return torch.where(lies[:, None, None], turn @ tilt, free).float()
 
 
 def _optics(normal: Float[Tensor, "n r"], uniform: Float[Tensor, "n u"], conditions: Conditions) -> Optics:
@@ -178,35 +199,28 @@ def _signal(truth: Truth) -> Float[Tensor, "n d d"]:
 
 
 def _noise(truth: Truth) -> Float[Tensor, "n d d"]:
-    """Gaussian noise of variance 1 whose power falls as ``colour^(−k/Nyquist)``."""
-    grid, colour = truth.grid, truth.conditions.noise_colour
+    """Gaussian noise of variance 1: white, of a measured spectrum, or ``colour^(−k/Nyquist)`` in power."""
+    grid = truth.grid
     generator = torch.Generator()
     noise = torch.empty(len(truth), grid.box, grid.box)
     for image, i in zip(noise, truth.number.tolist(), strict=True):
-        image.normal_(generator=generator.manual_seed(_key(truth.seed, _NOISE, i)))
-    if colour == 1:
+        image.normal_(generator=generator.manual_seed(noise_seed(i, truth.seed)))
+    if truth.noise is None and truth.conditions.noise_colour == 1:
         return noise
-    amplitude = colour ** (-grid.frequencies().norm(dim=-1) / grid.nyquist / 2)
+    return to_real(to_fourier(noise) * _noise_amplitude(truth))
+
+
+def _noise_amplitude(truth: Truth) -> Float[Tensor, "*n d h"]:
+    """Factor on white noise, whose square has a mean of 1 over the image's frequencies."""
+    grid = truth.grid
+    if truth.noise is not None:
+        return whitening_filter(truth.noise.by_group, grid).reciprocal()[truth.group]
+    amplitude = truth.conditions.noise_colour ** (-grid.frequencies().norm(dim=-1) / grid.nyquist / 2)
     mean_power = (amplitude.square() * half_plane_weights(grid.box)).sum() / grid.box**2
-    return to_real(to_fourier(noise) * amplitude / mean_power.sqrt())
+    return amplitude / mean_power.sqrt()
 
 
 def _random(number: Int[Tensor, "n"], seed: int) -> tuple[Float[Tensor, "n r"], Float[Tensor, "n u"]]:
     """Sixteen normal and eight uniform numbers of each image."""
-    generator = torch.Generator()
-    normal = torch.empty(len(number), 16, dtype=torch.float64)
-    uniform = torch.empty(len(number), 8, dtype=torch.float64)
-    for i, one, other in zip(number.tolist(), normal, uniform, strict=True):
-        generator.manual_seed(_key(seed, _PARAMETERS, i))
-        one.normal_(generator=generator)
-        other.uniform_(generator=generator)
-    return normal, uniform
-
-
-def _key(seed: int, stream: int, i: int) -> int:
-    """A number of 63 bits that mixes its inputs (the finaliser of SplitMix64), to seed image i alone."""
-    mask = 2**64 - 1
-    key = (seed * 0x9E3779B97F4A7C15 + i * 0xD1B54A32D192ED03 + stream * 0x8CB92BA72F3D8DD7) & mask
-    key = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & mask
-    key = ((key ^ (key >> 27)) * 0x94D049BB133111EB) & mask
-    return (key ^ (key >> 31)) >> 1
+    numbers = uniform_numbers(number, 24, seed)
+    return torch.special.ndtri(numbers[:, :16]), numbers[:, 16:]

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from morphem.core.grid import Grid
 from morphem.data.atoms import Atoms, read_atoms
 from morphem.data.errors import DataError
 from morphem.simulate.ensembles import AbstractEnsemble, Bodies, Coordinate
 from morphem.simulate.hinge import hinge
 from morphem.simulate.molecules import States, composition, table, torsion
 from morphem.simulate.motions import turned
-from morphem.simulate.particles import Conditions
 
 _IGG = ("1hzh.pdb", "1hzh.cif")
 _RIBOSOME = ("4v5a_70S_copyA.npz", "4v5a.cif", "4v5a.cif.gz")
@@ -40,57 +37,6 @@ _ASSEMBLY = {
     "BCDE": 12740, "BDE": 11975, "CDE": 17988, "DE": 5001,
     "BE": 35367, "E": 37448, "B": 40540, "": 5772,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Tier:
-    """A size of data set.
-
-    Attributes:
-        box: Pixels.
-        images: How many.
-        snr: Variance of the signal to that of the noise, over the whole box.
-    """
-
-    box: int
-    images: int
-    snr: float
-
-
-# .051 at 128 pixels is CryoBench's nominal .01, which it states at 256.
-TIERS = {
-    "tiny": Tier(32, 2_000, 0.1),
-    "small": Tier(64, 10_000, 0.1),
-    "standard": Tier(128, 100_000, 0.051),
-}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A molecule and how it is looked at.
-
-    Attributes:
-        summary: One line.
-        extent: Side of the box, Å.
-        make: The ensemble, from a folder of structures.
-        conditions: But the SNR, which the tier sets.
-        standard_extent: Side of the box at the standard tier, Å, which has 3 Å pixels.
-    """
-
-    summary: str
-    extent: float
-    make: Callable[[Path | None], AbstractEnsemble]
-    conditions: Conditions = Conditions(b_factor=100.0)
-    standard_extent: float = 384.0
-
-    def grid(self, tier: str) -> Grid:
-        """Sampling at a tier."""
-        box = TIERS[tier].box
-        return Grid(box, (self.standard_extent if tier == "standard" else self.extent) / box)
-
-    def seen(self, tier: str) -> Conditions:
-        """Conditions at a tier."""
-        return replace(self.conditions, snr=TIERS[tier].snr)
 
 
 def igg_1d(structures: Path | None) -> AbstractEnsemble:
@@ -151,19 +97,23 @@ def ratchet(structures: Path | None, states: int = 3, shares: tuple[float, ...] 
     return table(ribosome, small.astype(np.int64), turn, states=named, name="ratchet")
 
 
-RECIPES = {
-    "hinge": Recipe(
-        "built-in: a domain that swings by 60°, one that 30 % lack; needs no file",
-        256.0,
-        lambda structures: hinge(),
-        Conditions(),
-        256.0,
-    ),
-    "igg-1d": Recipe("an antibody's Fab on a circle, 100 states; needs 1hzh.pdb", 256.0, igg_1d),
-    "igg-rl": Recipe("an antibody's Fab on random linkers, 100 states; needs igg*_recipe.npz", 256.0, igg_rl),
-    "ribosembly": Recipe("a large ribosomal subunit, 16 states of assembly; needs 4v5a", 384.0, ribosembly),
-    "ratchet": Recipe("a ribosome that ratchets, 3 states; needs 4v5a", 384.0, ratchet),
+_MAKERS: dict[str, Callable[[Path | None], AbstractEnsemble]] = {
+    "hinge": lambda structures: hinge(),
+    "igg-1d": igg_1d,
+    "igg-rl": igg_rl,
+    "ribosembly": ribosembly,
+    "ratchet": ratchet,
 }
+
+
+def make(recipe: str, structures: Path | None = None) -> AbstractEnsemble:
+    """The molecule of a named benchmark set.
+
+    Args:
+        recipe: A name of ``morphem.simulate.options.RECIPES``.
+        structures: Folder of structure files, for recipes that need one.
+    """
+    return _MAKERS[recipe](structures)
 
 
 def _structure(folder: Path | None, names: tuple[str, ...]) -> Atoms:
