@@ -1,0 +1,305 @@
+"""The page of results, docs/benchmarks.md, and its figure, from the lines of quality.py.
+
+python -m benchmarks.table           writes both
+python -m benchmarks.table --check   only says whether the page agrees with the results
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+FIGURE = HERE.parent / "docs" / "images" / "quality.png"
+RESULTS = HERE / "results" / "quality.jsonl"
+BEGIN, END = "<!-- results: python -m benchmarks.table -->", "<!-- end of results -->"
+COLUMNS = (
+    *("", "deviation FSC", "moving-region FSC", "AUC per state", "AUC per image", "latents"),
+    *("wall time", "CPU time", "images/s", "memory"),
+)
+_MAPS = (
+    ("by_state", "deviation_fsc"),
+    ("by_state", "moving_region_fsc"),
+    ("by_state", "auc"),
+    ("by_image", "auc"),
+)
+_ENDS = {
+    "floor": "**floor**: one map for all",
+    "ceiling": "**ceiling**: true poses and motion",
+    "ceiling_by_state": "each state from its own images",
+}
+_SHORT = {
+    "adjusted_mutual_information": "AMI",
+    "adjusted_rand": "ARI",
+    "hungarian_accuracy": "accuracy",
+}
+
+Row = dict[str, Any]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--figure", type=Path, default=FIGURE)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    given = parser.parse_args()
+    rows, text = read(given.results), given.page.read_text(encoding="utf-8")
+    wanted = filled(text, rows)
+    if given.check:
+        agrees = wanted == text
+        print(f"{given.page} {'agrees' if agrees else 'does not agree'} with {given.results}")
+        return 0 if agrees else 1
+    given.page.write_text(wanted, encoding="utf-8")
+    draw(rows, given.figure)
+    return 0
+
+
+def read(path: Path) -> list[Row]:
+    """The latest line of each method, data set and seed, in the order in which they first came."""
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return list({(*data_set(row), row["seed"], row["label"]): row for row in lines}.values())
+
+
+def data_set(row: Row) -> tuple[str, str, int]:
+    """What tells data sets apart, seeds aside."""
+    return row["recipe"], row["tier"], row["images"]
+
+
+def grouped(rows: Iterable[Row]) -> dict[tuple[str, str, int], list[Row]]:
+    """Rows by data set."""
+    groups: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(data_set(row), []).append(row)
+    return groups
+
+
+def filled(page: str, rows: Sequence[Row]) -> str:
+    """The page with the results between its two markers."""
+    if BEGIN not in page or END not in page:
+        raise ValueError(f"the page needs the lines {BEGIN} and {END}")
+    before, after = page.split(BEGIN)[0], page.split(END)[1]
+    sections = [section(name, group) for name, group in grouped(rows).items()]
+    return "\n\n".join([before + BEGIN, *sections, *([machines(rows)] if rows else []), END + after])
+
+
+def section(name: tuple[str, str, int], rows: list[Row]) -> str:
+    """A data set's heading, table, and how each row was made."""
+    recipe, tier, images = name
+    first = rows[0]
+    extent = f"{first['box']} pixels of {first['pixel_size']:g} Å"
+    title = f"### {recipe}, {tier}: {images:,} images of {extent}"
+    lines = [title, "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    scored = [row for row in rows if row["finished"]]
+    lines += [_end_line(end, scored[0]) for end in ("floor",) if scored]
+    lines += [_line(group) for group in _by_label(scored)]
+    lines += [_end_line(end, scored[0]) for end in ("ceiling", "ceiling_by_state") if scored]
+    lines += ["", *_remarks(rows), "", "```", *dict.fromkeys(row["command"] for row in rows), "```"]
+    return "\n".join(lines)
+
+
+def _remarks(rows: list[Row]) -> list[str]:
+    """How long simulation took, to which shell correlations are averaged, and what came to no end."""
+    scored = [row for row in rows if row["finished"]]
+    made = rows[0]["simulated"]["seconds"]
+    told = [f"Simulated in {duration(made)} on {_processors(rows[0])}."]
+    if scored:
+        last = scored[0]["evaluation"]["shells"]["resolution_angstrom"]
+        told.append(f"Correlations are means to {last:.3g} Å, in brackets 95 % over states.")
+    told += [f"No result: {row['label']}: {row['why']}." for row in rows if not row["finished"]]
+    return [" ".join(told)]
+
+
+def machines(rows: Sequence[Row]) -> str:
+    """On what, and with which versions, the tables were made."""
+    lines = []
+    for row in rows:
+        where = f"{row['machine']['processor']}, {row['machine']['cores']} cores, {row['machine']['system']}"
+        versions = {k: v for k, v in row["versions"].items() if k not in ("cryodrgn", "recovar")}
+        what = ", ".join(f"{name} {number}" for name, number in versions.items())
+        lines.append(f"{where}; {what}; commits {{}}")
+    commits = {line: [] for line in lines}
+    for line, row in zip(lines, rows, strict=True):
+        commits[line].append(row["commit"])
+    told = [f"- {line.format(', '.join(dict.fromkeys(commits[line])))}." for line in commits]
+    peers = {
+        f"{name} {row['versions'][name]}"
+        for row in rows
+        for name in ("cryodrgn", "recovar")
+        if name in row["versions"]
+    }
+    return "\n".join(
+        ["### Machine and versions", "", *told, *([f"- {', '.join(sorted(peers))}."] if peers else [])]
+    )
+
+
+def _by_label(rows: list[Row]) -> list[list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["label"], []).append(row)
+    return list(groups.values())
+
+
+def _line(rows: list[Row]) -> str:
+    """One method; its seeds side by side."""
+    cells = [named(rows[0])]
+    cells += [" ".join(_score(row, *key, alone=len(rows) == 1) for row in rows) for key in _MAPS]
+    cells.append("; ".join(dict.fromkeys(latent_words(rows[0]))))
+    cells.append(" ".join(duration(row["seconds"]) for row in rows))
+    cells.append(" ".join(duration(row["cpu_seconds"]) for row in rows))
+    cells.append(" ".join(_rate(row["images_per_second"]) for row in rows))
+    cells.append(f"{max(row['peak_mib'] for row in rows) / 1024:.1f} GiB")
+    return "| " + " | ".join(cells) + " |"
+
+
+def named(row: Row) -> str:
+    """The method as the table calls it, with the epochs that it came to."""
+    epochs = row.get("epochs")
+    if row["method"] == "cryodrgn":
+        return (
+            row["label"].replace(f"{_asked_epochs(row)} epochs", f"{epochs} epochs")
+            if epochs
+            else row["label"]
+        )
+    return f"{row['label']}, {epochs} epochs" if epochs else row["label"]
+
+
+def _asked_epochs(row: Row) -> str:
+    return row["label"].split()[1]
+
+
+def _end_line(end: str, row: Row) -> str:
+    """Floor or ceiling of every score that has one."""
+    maps = row["evaluation"]["maps"]
+    cells = [_number(maps.get(series, {}).get(score, {}).get(end)) for series, score in _MAPS]
+    return "| " + " | ".join([_ENDS[end], *cells, *[""] * (len(COLUMNS) - 1 - len(cells))]) + " |"
+
+
+def _score(row: Row, series: str, name: str, alone: bool) -> str:
+    score = row["evaluation"]["maps"].get(series, {}).get(name, {})
+    told = _number(score.get("value"))
+    if alone and series == "by_state" and score.get("interval"):
+        low, high = score["interval"]
+        return f"{told} [{_number(low)}, {_number(high)}]"
+    return told
+
+
+def latent_words(row: Row) -> list[str]:
+    """What latents know, one phrase for each coordinate and for bodies that some particles lack."""
+    latents = row["evaluation"]["latents"]
+    if latents is None:
+        return ["–"]
+    words = []
+    for name, scores in latents["coordinates"].items():
+        words += _coordinate_words(name, scores)
+    known = [
+        body["occupancy_auroc"]["value"] for body in latents["bodies"].values() if "occupancy_auroc" in body
+    ]
+    if known:
+        words.append(f"presence AUROC {_number(sum(known) / len(known))}")
+    clusters = [
+        f"{short} {_number(latents['clusters'][n]['value'])}"
+        for n, short in _SHORT.items()
+        if n in latents["clusters"]
+    ]
+    return words + clusters[:1]
+
+
+def _coordinate_words(name: str, scores: Row) -> list[str]:
+    short, _, unit = name.partition(" (")
+    words = []
+    if "rank_correlation" in scores:
+        words.append(f"{short} rank {_number(scores['rank_correlation']['value'])}")
+    if "error_median" in scores:
+        scale, sign = (math.degrees(1), "°") if unit == "rad)" else (1, "")
+        error, bound = scores["error_median"]["value"], scores["error_median"].get("ceiling")
+        limit = "" if bound is None else f" (bound {bound * scale:.2g}{sign})"
+        words.append(f"{short} ±{error * scale:.2g}{sign}{limit}")
+    return words
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _processors(row: Row) -> str:
+    return "one thread" if row["threads"] == 1 else f"{row['threads']} threads"
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _number(value: float | None) -> str:
+    """Three decimals without the nought."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """For each data set, deviation FSC by resolution, and what it came to against the time that it took."""
+    import matplotlib.pyplot as plt
+
+    groups = {name: [r for r in group if r["finished"]] for name, group in grouped(rows).items()}
+    groups = {name: group for name, group in groups.items() if group}
+    if not groups:
+        return
+    figure, axes = plt.subplots(len(groups), 2, figsize=(10, 3.4 * len(groups)), squeeze=False)
+    for (name, group), (left, right) in zip(groups.items(), axes, strict=True):
+        draw_curves(left, group)
+        draw_times(right, group)
+        left.set_title(f"{name[0]}, {name[1]}: {name[2]:,} images of {group[0]['box']} pixels", loc="left")
+    axes[0][1].set_title("what it took", loc="left")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_curves(axes: Any, rows: list[Row]) -> None:
+    """Pooled deviation FSC by shell, to the shell that counts."""
+    for row, colour in zip(rows, _colours(rows), strict=True):
+        curve = row["evaluation"]["curves"]["by_state"]["deviation_fsc"]
+        extent = row["box"] * row["pixel_size"]
+        axes.plot([shell / extent for shell in range(len(curve))], curve, color=colour, label=named(row))
+    last = rows[0]["evaluation"]["shells"]["resolution_angstrom"]
+    axes.axvline(1 / last, color="0.6", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="spatial frequency, 1/Å", ylabel="deviation FSC", ylim=(-0.1, 1.03))
+    axes.legend(fontsize=7, frameon=False)
+
+
+def draw_times(axes: Any, rows: list[Row]) -> None:
+    """Mean deviation FSC with its interval against wall time; the ceiling as a line."""
+    for row, colour in zip(rows, _colours(rows), strict=True):
+        score = row["evaluation"]["maps"]["by_state"]["deviation_fsc"]
+        low, high = score.get("interval") or (score["value"], score["value"])
+        ends = [[max(score["value"] - low, 0)], [max(high - score["value"], 0)]]
+        axes.errorbar(row["seconds"], score["value"], ends, fmt="o", color=colour, capsize=3)
+    ceiling = rows[0]["evaluation"]["maps"]["by_state"]["deviation_fsc"].get("ceiling")
+    if ceiling is not None:
+        axes.axhline(ceiling, color="0.6", linewidth=0.8, linestyle="--")
+        axes.annotate("ceiling", (1, ceiling), (-2, 2), xycoords=("axes fraction", "data"),
+                      textcoords="offset points", ha="right", fontsize=7, color="0.4")  # fmt: skip
+    axes.set(xscale="log", xlabel="wall time, s", ylabel="mean deviation FSC", ylim=(-0.1, 1.03))
+
+
+def _colours(rows: list[Row]) -> list[str]:
+    """One for each label, the same for its seeds."""
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    return [f"C{labels.index(row['label']) % 10}" for row in rows]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
