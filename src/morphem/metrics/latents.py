@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from morphem.metrics.clusters import adjusted_rand
+
 _DEGREE = 3  # of the polynomial from latents to a coordinate
-_FOLDS = 5  # each predicted from the others
+FOLDS = 5  # each predicted from the others
 _RIDGE = 1e-6  # of the mean square of a feature; for latents that do not use all their directions
 
 
@@ -17,14 +19,14 @@ def latent_rank_correlation(latents: Float[Tensor, "p z"], coordinate: Float[Ten
     1 if the latents order the particles as the truth does, 0 on average if they know nothing.
     """
     predicted, fold = held_out_prediction(latents, coordinate), folds(len(latents))
-    scores = [spearman(predicted[fold == k], coordinate[fold == k]) for k in range(_FOLDS)]
+    scores = [spearman(predicted[fold == k], coordinate[fold == k]) for k in range(FOLDS)]
     return sum(scores) / len(scores)
 
 
 def latent_auroc(latents: Float[Tensor, "p z"], label: Bool[Tensor, "p"]) -> float:
     """Area under the ROC of a property's :func:`held_out_prediction`, mean over the folds that have both."""
     predicted, fold = held_out_prediction(latents, label.to(latents.dtype)), folds(len(latents))
-    both = [k for k in range(_FOLDS) if 0 < int(label[fold == k].sum()) < int((fold == k).sum())]
+    both = [k for k in range(FOLDS) if 0 < int(label[fold == k].sum()) < int((fold == k).sum())]
     if not both:
         raise ValueError(f"{int(label.sum())} of {len(label)} labels are positive; both kinds are needed")
     # fold by fold: the mean of the others falls where that of the held-out rises, skill reversed
@@ -36,17 +38,17 @@ def held_out_prediction(latents: Float[Tensor, "p z"], target: Float[Tensor, "p"
 
     Affine maps of the latents do not change it.
     """
-    features, fold = _monomials(latents.double()), folds(len(latents))
+    features, fold = monomials(latents.double()), folds(len(latents))
     predicted = torch.empty_like(features[:, 0])
-    for k in range(_FOLDS):
+    for k in range(FOLDS):
         kept = fold != k
-        predicted[~kept] = features[~kept] @ _ridge(features[kept], target[kept].double())
+        predicted[~kept] = features[~kept] @ ridge(features[kept], target[kept].double())
     return predicted.to(target.dtype)
 
 
 def folds(n: int) -> Int[Tensor, "n"]:
     """A fifth of the particles each, at random, always the same."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed(0)) % _FOLDS
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0)) % FOLDS
 
 
 def spearman(a: Float[Tensor, "n"], b: Float[Tensor, "n"]) -> float:
@@ -73,20 +75,6 @@ def ranks(values: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
     return (last - (counts - 1) / 2)[inverse]
 
 
-def adjusted_rand(a: Int[Tensor, "n"], b: Int[Tensor, "n"]) -> float:
-    """Adjusted Rand index of two labellings: 1 if they are the same partition, 0 on average by chance."""
-    _, a = a.unique(return_inverse=True)
-    _, b = b.unique(return_inverse=True)
-    table = torch.bincount(a * (int(b.max()) + 1) + b, minlength=int((a.max() + 1) * (b.max() + 1)))
-    table = table.reshape(int(a.max()) + 1, -1)
-    together, in_a, in_b, everything = (
-        float(_pairs(counts).sum()) for counts in (table, table.sum(1), table.sum(0), table.sum()[None])
-    )
-    expected = in_a * in_b / everything if everything else 0.0
-    most = (in_a + in_b) / 2
-    return (together - expected) / (most - expected) if most != expected else 1.0
-
-
 def parts_ari(
     centres: Float[Tensor, "g 3"],
     part: Int[Tensor, "g"],
@@ -101,11 +89,7 @@ def parts_ari(
     return adjusted_rand(part[nearest], body)
 
 
-def _pairs(counts: Int[Tensor, "*k"]) -> Float[Tensor, "*k"]:
-    return counts.double() * (counts.double() - 1) / 2
-
-
-def _monomials(latents: Float[Tensor, "p z"]) -> Float[Tensor, "p m"]:
+def monomials(latents: Float[Tensor, "p z"]) -> Float[Tensor, "p m"]:
     """All products of up to three standardised latents."""
     x = latents - latents.mean(0)
     spread = x.square().mean(0).sqrt()
@@ -118,7 +102,8 @@ def _monomials(latents: Float[Tensor, "p z"]) -> Float[Tensor, "p m"]:
     return torch.stack(out, -1)
 
 
-def _ridge(features: Float[Tensor, "n m"], target: Float[Tensor, "n"]) -> Float[Tensor, "m"]:
+def ridge(features: Float[Tensor, "n m"], target: Float[Tensor, "n *t"]) -> Float[Tensor, "m *t"]:
+    """Coefficients of the least-squares fit, held back only where features are nearly dependent."""
     gram = features.mT @ features
     gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
     return torch.linalg.solve(gram, features.mT @ target)

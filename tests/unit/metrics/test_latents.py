@@ -7,8 +7,8 @@ import torch
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score, roc_auc_score
 
+from morphem.metrics.clusters import adjusted_rand
 from morphem.metrics.latents import (
-    adjusted_rand,
     auroc,
     latent_auroc,
     latent_rank_correlation,
