@@ -12,7 +12,7 @@ from command import Answer
 
 from morphem import cli
 from morphem.core.grid import Grid
-from morphem.simulate.datasets import write_dataset
+from morphem.simulate.datasets import plan, write_dataset
 from morphem.simulate.hinge import hinge
 
 IMAGES, BOX = 200, 32
@@ -25,7 +25,7 @@ Command = Callable[..., Answer]
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a particle set that no test may change."""
     folder = tmp_path_factory.mktemp("simulated")
-    write_dataset(folder, hinge(), IMAGES, Grid(BOX, 8.0))
+    write_dataset(folder, plan(hinge(), IMAGES, Grid(BOX, 8.0)))
     shutil.rmtree(folder / "truth")
     return folder
 

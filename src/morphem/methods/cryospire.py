@@ -7,10 +7,11 @@ parts' anchors fits them (arXiv 2506.09063 and its supplement).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 from morphem.core.fourier import half_plane_weights, resize_map, to_fourier
 from morphem.core.grid import Grid
 from morphem.core.types import Particles, Volume
+from morphem.data.errors import DataError
 from morphem.data.mrc import read_map, write_map
 from morphem.data.stack import ParticleStack
 from morphem.engine.descend import AbstractObjective, DescentConfig, descend
@@ -27,7 +29,7 @@ from morphem.engine.parts import write_parts
 from morphem.engine.ranks import is_main
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run
-from morphem.models.anchors import AnchorConfig, find_anchors, nearest_part
+from morphem.models.anchors import AnchorConfig, Anchors, Behaviour, anchors_of, find_anchors, nearest_part
 from morphem.models.gaussian_density import VISIBLE_SHARE, AnchoredMixture, PartMixture
 from morphem.models.layers import positional_encoding
 from morphem.models.seeding import draw_centres, equal_gaussians, fitting_factor
@@ -112,6 +114,11 @@ class Config:
     """White as published, or with the spectrum that each optics group's background shows."""
     start: Path | None = None
     """Map to start from; back-projected from the images unless given."""
+    known_latents: Path | None = None
+    """Latents that are known and stay as they are, .npy with one row per particle; learned unless given."""
+    known_bodies: Path | None = None
+    """Rigid bodies that are known, .npy with x, y, z (Å) and the number of its body in a row for each point
+    of the molecule; found unless given."""
     threshold: float = 0.1
     """Voxels below this fraction of the brightest 0.1 % get no Gaussian."""
     seed: int = 0
@@ -123,7 +130,7 @@ def reconstruct(stack: ParticleStack, config: Config, run: Run) -> Reconstructio
     maps = consensus(stack, config, run)
     start, precision = start_map(maps, config), noise_precision(maps, config)
     latents = initial_latents(stack.n_particles, config)
-    parts = initial_parts(start, config)
+    parts = initial_parts(start, replace(config, latent=latents.rows.shape[1]))
     coarse = MixtureObjective(parts, latents, precision, config)
     descend(coarse, stack, config.parts_descent, run.stage("parts"))
     fine = anchored(parts, latents.rows, start.grid, config)
@@ -227,7 +234,9 @@ def noise_precision(maps: HalfMaps, config: Config) -> Float[Tensor, "o d h"]:
 
 
 def initial_latents(particles: int, config: Config) -> ParticleTable:
-    """Small random latents, one row per particle."""
+    """Small random latents, one row per particle; or those that are known, which no step moves."""
+    if config.known_latents is not None:
+        return ParticleTable(read_rows(config.known_latents, particles), 0.0)
     generator = torch.Generator().manual_seed(config.seed)
     rows = config.latent_spread * torch.randn(particles, config.latent, generator=generator)
     return ParticleTable(rows, config.rates.latents)
@@ -261,11 +270,11 @@ def anchored(
     generator = torch.Generator().manual_seed(config.seed + 3)
     size, extent = config.fine, grid.extent
     behaviour, rest = parts.behaviour(latents), parts.at_rest(latents)
-    anchors = find_anchors(behaviour, config.anchors, config.seed)
+    anchors = found_or_given(behaviour, rest.centres, config)
     count = len(anchors.features) if config.frames == "anchors" else 0
     torch.manual_seed(config.seed + 4)
     mixture = AnchoredMixture(
-        size.gaussians, count, config.features, config.latent, (size.hidden, size.layers), extent
+        size.gaussians, count, config.features, latents.shape[1], (size.hidden, size.layers), extent
     )
     start = rasterise(rest, grid)
     points = draw_centres(start, size.gaussians, config.threshold, generator)
@@ -281,6 +290,26 @@ def anchored(
             mixture.feature_offsets.copy_(behaviour.features[nearest])
         mixture.offsets.copy_(points / extent - mixture.anchor_centres[mixture.part])
     return _started(mixture, start, points, size)
+
+
+def found_or_given(behaviour: Behaviour, centres: Float[Tensor, "g 3"], config: Config) -> Anchors:
+    """Parts as the coarse Gaussians (at ``centres``, Å) show them, or the bodies that are nearest to each."""
+    if config.known_bodies is None:
+        return find_anchors(behaviour, config.anchors, config.seed)
+    points = read_rows(config.known_bodies)
+    return anchors_of(behaviour, nearest_part(centres, points[:, :3].contiguous(), points[:, 3].long()))
+
+
+def read_rows(path: Path, count: int | None = None) -> Float[Tensor, "n r"]:
+    """Rows of numbers in an ``.npy`` file, of which there must be ``count``."""
+    try:
+        rows = torch.from_numpy(np.load(path, allow_pickle=False)).float()
+    except (OSError, ValueError) as error:
+        raise DataError("PATH-001", f"{path} is not an .npy file of numbers: {error}") from error
+    if rows.ndim != 2 or (count is not None and len(rows) != count):
+        met = f"{path} holds {' × '.join(map(str, rows.shape))} numbers"
+        raise DataError("COUNT-001", f"{met}; {'rows' if count is None else f'{count} rows'} are needed")
+    return rows
 
 
 Started = TypeVar("Started", PartMixture, AnchoredMixture)

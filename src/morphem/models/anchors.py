@@ -86,11 +86,19 @@ def find_anchors(behaviour: Behaviour, config: AnchorConfig, seed: int) -> Ancho
     part = found[config.count or _enough(explained, config.gain)]
     if config.part_radius:
         part = split_in_space(part, behaviour.home, config.part_radius, seed)
+    return anchors_of(behaviour, part, explained)
+
+
+def anchors_of(
+    behaviour: Behaviour, part: Int[Tensor, "g"], explained: dict[int, float] | None = None
+) -> Anchors:
+    """Anchors of parts that are known; numbers that no Gaussian has are left out."""
+    _, part = part.unique(return_inverse=True)
     members = [part == a for a in range(int(part.max()) + 1)]
     means = torch.stack([_mean(behaviour.features, behaviour.mass, member) for member in members])
     pairs = zip(means, members, strict=True)
     nearest = torch.stack([_nearest_member(mean, behaviour.features, member) for mean, member in pairs])
-    return Anchors(part, means, behaviour.home[nearest], explained)
+    return Anchors(part, means, behaviour.home[nearest], explained or {})
 
 
 def responses(behaviour: Behaviour) -> Float[Tensor, "g r"]:
@@ -169,8 +177,11 @@ def _clustered(
     part = cluster(rows, behaviour.mass, count, seed)
     if neighbours:
         part = vote(part, behaviour.home, behaviour.mass, neighbours)
-        part = _heaviest_first(part.unique(return_inverse=True)[1], behaviour.mass.cpu())
-    return part
+    mass = behaviour.mass.cpu()
+    # a part of Gaussians that the data switched off is none: they go to the heaviest
+    weight = torch.bincount(part, weights=mass.double())
+    part = torch.where(weight[part] > 0, part, weight.argmax())
+    return _heaviest_first(part.unique(return_inverse=True)[1], mass)
 
 
 def _enough(explained: dict[int, float], gain: float) -> int:

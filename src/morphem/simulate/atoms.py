@@ -117,7 +117,7 @@ def electron_matter(atoms: Atoms, b_factor: float = 0.0) -> AtomicMatter:
 
     numbers, kind = np.unique(atoms.element, return_inverse=True)
     tables = [gemmi.Element(int(number)).c4322 for number in numbers]
-    unknown = [str(number) for number, table in zip(numbers, tables, strict=True) if table is None]
+    unknown = [str(number) for number, table in zip(numbers, tables, strict=True) if not (number and table)]
     if unknown:
         message = f"no electron scattering factor is known for atomic numbers {', '.join(unknown)}"
         raise DataError("ATOMS-004", f"{atoms.path}: {message}; leave these atoms out, or use Gaussian ones")

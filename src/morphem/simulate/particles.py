@@ -207,10 +207,10 @@ def _noise(truth: Truth) -> Float[Tensor, "n d d"]:
         image.normal_(generator=generator.manual_seed(noise_seed(i, truth.seed)))
     if truth.noise is None and truth.conditions.noise_colour == 1:
         return noise
-    return to_real(to_fourier(noise) * _noise_amplitude(truth))
+    return to_real(to_fourier(noise) * noise_amplitude(truth))
 
 
-def _noise_amplitude(truth: Truth) -> Float[Tensor, "*n d h"]:
+def noise_amplitude(truth: Truth) -> Float[Tensor, "*n d h"]:
     """Factor on white noise, whose square has a mean of 1 over the image's frequencies."""
     grid = truth.grid
     if truth.noise is not None:

@@ -74,6 +74,23 @@ def test_a_gaussian_without_mass_has_no_say():
     assert label.tolist() == [0, 0, 1, 1, 1]
 
 
+def test_gaussians_that_were_switched_off_are_no_part_of_their_own():
+    """One far from all others, so that no neighbour with mass outvotes it."""
+    alive = three_bodies()
+    home = torch.cat([alive.home, torch.tensor([[5.0, 5, 5], [5, 5, 5.1]])])
+    moved = torch.cat([alive.moved, 3 + torch.randn(32, 2, 3, generator=torch.Generator().manual_seed(1))], 1)
+    off = Behaviour(
+        torch.cat([alive.features, torch.full((2, 6), 9.0)]),
+        home,
+        moved,
+        torch.cat([alive.shown, torch.zeros(32, 2)], 1),
+        torch.cat([alive.mass, torch.zeros(2)]),
+    )
+    found = find_anchors(off, AnchorConfig(by="responses", count=4, neighbours=2), 0)
+    assert found.features.isfinite().all()
+    assert all(float(off.mass[found.part == a].sum()) > 0 for a in range(len(found.features)))
+
+
 def test_a_large_part_is_split_until_its_pieces_are_small():
     line = torch.linspace(0, 1, 50)[:, None] * torch.tensor([1.0, 0, 0])
     pieces = split_in_space(torch.zeros(50, dtype=torch.long), line, 0.1, 0)
