@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def home(name: str) -> str:
     """The module where a command lives."""
-    homes = {"check": "checking", "demo": "simulated", "evaluate": "simulated", "simulate": "simulating"}
+    homes = {"check": "checking", "demo": "simulated", "evaluate": "evaluating", "simulate": "simulating"}
     return f"morphem.cli.{homes.get(name, 'commands')}"
 
 

@@ -1,4 +1,4 @@
-"""Commands about particles whose truth is known."""
+"""The command that shows the whole road on a molecule whose truth is known."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Annotated
 import tyro
 
 from morphem.cli.show import show_rows
-
-Argument = tyro.conf.Positional
 
 
 @dataclass(frozen=True)
@@ -43,28 +41,6 @@ def demo(arguments: list[str]) -> int:
     for picture in [options.out / "evaluation.png", *sorted((options.out / "run").rglob("*.png"))]:
         print(f"  {picture}")
     print(f"maps to open in ChimeraX: {options.out / 'run' / 'volumes' / 'open.cxc'}")
-    return 0
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """How close a run on simulated particles came to their truth."""
-
-    run: Argument[Path]
-    """The run's folder."""
-    truth: Path
-    """Folder that `morphem simulate` wrote."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Where to write evaluation.json and evaluation.png; the run's folder by default."""
-
-
-def evaluate(arguments: list[str]) -> int:
-    """Score a run."""
-    options = tyro.cli(EvaluateOptions, args=arguments, prog="morphem evaluate")
-    from morphem.report.api import load
-    from morphem.report.demo import evaluate_run
-
-    _show(evaluate_run(load(options.run), options.run, options.truth, options.out or options.run))
     return 0
 
 

@@ -4,148 +4,176 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from jaxtyping import Complex, Float
 from torch import Tensor
 
 from morphem.core.grid import Grid
-from morphem.core.types import Volume
+from morphem.core.rotations import from_rotation_vector
+from morphem.core.types import Frame, Poses
 from morphem.engine.reconstruction import Reconstruction
-from morphem.models.density import AbstractDensity
 from morphem.models.gaussian_density import AnchoredMixture
-from morphem.report.evaluate import evaluate
+from morphem.report.evaluate import evaluate_result, judged
+from morphem.report.evaluate_pairs import Limits, limits
+from morphem.report.results import Parts, Result, as_result
 from morphem.simulate.hinge import hinge
 from morphem.simulate.particles import Conditions, Truth, known_truth
 
-GRID = Grid(24, 256 / 24)
-HALF_MAP_FSC = torch.tensor([1.0] * 9 + [0.6, 0.4, 0.1, 0.0])  # falls to 0.5 at shell 9.5
-
-
-class KnownDensity(AbstractDensity):
-    """Latents are states; the angle is ``late`` degrees too far."""
-
-    truth: Truth
-
-    def __init__(self, late: float = 0.0) -> None:
-        super().__init__()
-        self.late = math.radians(late)
-
-    def project(
-        self, z: Float[Tensor, "b z"], rotation: Float[Tensor, "b 3 3"], grid: Grid
-    ) -> Complex[Tensor, "b d h"]:
-        raise NotImplementedError
-
-    def volume(self, z: Float[Tensor, "z"], grid: Grid) -> Volume:
-        return self.truth.volume(z + torch.tensor([self.late, 0.0]))
-
-
-class StillDensity(AbstractDensity):
-    """One map for every latent."""
-
-    map: Volume
-
-    def project(
-        self, z: Float[Tensor, "b z"], rotation: Float[Tensor, "b 3 3"], grid: Grid
-    ) -> Complex[Tensor, "b d h"]:
-        raise NotImplementedError
-
-    def volume(self, z: Float[Tensor, "z"], grid: Grid) -> Volume:
-        return self.map
+GRID = Grid(16, 16.0)
+IMAGES = 400
 
 
 @pytest.fixture(scope="module")
 def truth() -> Truth:
-    return known_truth(hinge(), torch.arange(400), GRID, 0, Conditions(junk=0.05))
+    return known_truth(hinge(), torch.arange(IMAGES), GRID, 0, Conditions(junk=0.05))
 
 
-@pytest.fixture(scope="module")
-def consensus(truth: Truth) -> Volume:
+def knowing(truth: Truth, late: float = 0.0, frame: Frame | None = None) -> Result:
+    """Latents are states; the angle in the maps is ``late`` degrees too far."""
+    late_by = torch.tensor([math.radians(late), 0.0])
+
+    def decode(rows: Tensor) -> Tensor:
+        return torch.stack([truth.volume(state + late_by, frame).voxels for state in truth.state[rows]])
+
+    return Result(decode, latents=truth.state)
+
+
+def still(truth: Truth) -> Result:
+    """One map for all particles, and latents at random."""
     states, shares = truth.ensemble.landmarks(5)
     maps = [share * truth.volume(state).voxels for state, share in zip(states, shares, strict=True)]
-    return Volume(torch.stack(maps).sum(0), GRID)
-
-
-def _scores(density: AbstractDensity, latents: Tensor, truth: Truth, consensus: Volume, out: Path) -> dict:
-    found = Reconstruction(truth.poses, latents, density, GRID)
-    return evaluate(found, truth, consensus, HALF_MAP_FSC, out)
-
-
-def _oracle(truth: Truth, consensus: Volume, out: Path, late: float = 0.0) -> dict:
-    density = KnownDensity(late)
-    density.truth = truth
-    return _scores(density, truth.state, truth, consensus, out)
+    mean = torch.stack(maps).sum(0)
+    latents = torch.randn(IMAGES, 2, generator=torch.Generator().manual_seed(1))
+    return Result(lambda rows: mean.expand(len(rows), -1, -1, -1), latents=latents)
 
 
 @pytest.fixture(scope="module")
-def known(truth: Truth, consensus: Volume, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
+def limit(truth: Truth) -> Limits:
+    return limits(truth)
+
+
+def scores(result: Result, truth: Truth, limit: Limits) -> dict:
+    return judged(result, truth, limit).written()
+
+
+@pytest.fixture(scope="module")
+def known(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
     out = tmp_path_factory.mktemp("known")
-    return _oracle(truth, consensus, out), out
+    return evaluate_result(knowing(truth), truth, out), out
 
 
 @pytest.fixture(scope="module")
-def still(truth: Truth, consensus: Volume, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    density = StillDensity()
-    density.map = consensus
-    latents = torch.randn(400, 2, generator=torch.Generator().manual_seed(1))
-    return _scores(density, latents, truth, consensus, tmp_path_factory.mktemp("still"))
+def unknowing(truth: Truth, limit: Limits) -> dict:
+    return scores(still(truth), truth, limit)
 
 
 def test_one_who_knows_every_state_scores_near_one_throughout(known: tuple[dict, Path]):
-    scores = known[0]
-    assert scores["deviation_fsc"] > 0.99  # less 1 by the spread of angles about a landmark
-    assert scores["deviation_fsc_per_image"] > 0.9999
-    assert scores["auc"] == pytest.approx(11 / 24, abs=0.005)  # the most a box of 24 gives
-    assert scores["latent_rank_correlation"] > 0.999
-    assert scores["occupancy_auroc"] == 1
-    assert scores["occupancy_auroc_decoded"] == 1
+    record = known[0]
+    states, images = record["maps"]["by_state"], record["maps"]["by_image"]
+    assert states["deviation_fsc"]["value"] > 0.99  # less 1 by the spread of angles about a landmark
+    assert images["deviation_fsc"]["value"] > 0.9999
+    assert states["auc"]["value"] == pytest.approx(7 / 16, abs=0.005)  # the most a box of 16 gives
+    angle, optional = record["latents"]["coordinates"].values()
+    assert angle["rank_correlation"]["value"] > 0.999
+    assert angle["error_median"]["value"] < 0.001
+    assert optional["auroc"]["value"] == 1
+    assert record["latents"]["bodies"]["body 2"]["occupancy_auroc"]["value"] == 1
+    assert record["latents"]["bodies"]["body 2"]["occupancy_auroc_decoded"]["value"] == 1
+    assert record["latents"]["information_imbalance"]["state"]["value"] < 0.05
 
 
-def test_one_who_knows_only_the_consensus_scores_nothing(still: dict):
-    assert still["deviation_fsc"] == 0
-    assert still["deviation_fsc_per_image"] == 0
-    assert abs(still["latent_rank_correlation"]) < 0.2  # 3.5/√380
-    assert still["occupancy_auroc"] == pytest.approx(0.5, abs=0.12)
-    assert still["occupancy_auroc_decoded"] == 0.5
+def test_one_who_knows_only_the_consensus_scores_nothing(unknowing: dict):
+    assert unknowing["maps"]["by_state"]["deviation_fsc"]["value"] == 0
+    assert unknowing["maps"]["by_image"]["deviation_fsc"]["value"] == 0
+    angle, optional = unknowing["latents"]["coordinates"].values()
+    assert abs(angle["rank_correlation"]["value"]) < 0.2  # 3.5/√380
+    assert angle["error_median"]["normalised"] == pytest.approx(0, abs=0.15)
+    assert optional["auroc"]["value"] == pytest.approx(0.5, abs=0.12)
+    assert unknowing["latents"]["bodies"]["body 2"]["occupancy_auroc_decoded"]["value"] == 0.5
+    assert unknowing["latents"]["information_imbalance"]["state"]["value"] == pytest.approx(1, abs=0.15)
 
 
-@pytest.mark.parametrize(
-    ("score", "floor"),
-    [
-        ("auc", "auc_consensus"),
-        ("auc_unmasked", "auc_consensus_unmasked"),
-        ("moving_region_fsc", "moving_region_fsc_consensus"),
-    ],
-)
-def test_the_consensus_scores_its_own_floor_and_knowledge_more(
-    still: dict, known: tuple[dict, Path], score: str, floor: str
+@pytest.mark.parametrize("score", ["deviation_fsc", "moving_region_fsc", "auc", "auc_unmasked"])
+def test_the_exact_mean_scores_its_own_floor_and_knowledge_more(
+    unknowing: dict, known: tuple[dict, Path], score: str
 ):
-    assert still[score] == pytest.approx(still[floor])
-    assert known[0][score] > known[0][floor] + 0.01
+    nothing, everything = (record["maps"]["by_state"][score] for record in (unknowing, known[0]))
+    assert nothing["value"] == pytest.approx(nothing["floor"], abs=2e-3)  # a coarser mean over the angles
+    assert everything["floor"] == nothing["floor"]
+    assert everything["value"] > everything["floor"] + 0.01
 
 
-def test_angles_seven_degrees_late_score_between(
-    truth: Truth, consensus: Volume, known: tuple[dict, Path], tmp_path: Path
+def test_no_method_without_exact_maps_is_above_the_ceiling(known: tuple[dict, Path]):
+    for series in known[0]["maps"].values():
+        for score in ("deviation_fsc", "moving_region_fsc", "auc"):
+            assert series[score]["floor"] < series[score]["ceiling"] <= 1
+    by_image = known[0]["maps"]["by_image"]["deviation_fsc"]
+    assert by_image["normalised"] > 1  # exact maps, which nobody could make of these images
+
+
+def test_the_ceiling_of_known_motion_is_above_that_of_states_taken_alone(known: tuple[dict, Path]):
+    score = known[0]["maps"]["by_state"]["deviation_fsc"]
+    assert score["floor"] < score["ceiling_by_state"] < score["ceiling"]
+
+
+def test_angles_seven_degrees_late_score_between(truth: Truth, known: tuple[dict, Path], limit: Limits):
+    late = scores(knowing(truth, late=7.0), truth, limit)
+    score, best = (record["maps"]["by_state"]["deviation_fsc"] for record in (late, known[0]))
+    assert 0.5 < score["value"] < best["value"] - 0.02
+    assert score["interval"][0] < score["value"] < score["interval"][1]
+    assert late["latents"] == {**known[0]["latents"], "bodies": late["latents"]["bodies"]}
+
+
+def test_the_last_shell_is_the_same_for_every_method(known: tuple[dict, Path], unknowing: dict):
+    assert known[0]["shells"] == unknowing["shells"]
+    assert 1 < known[0]["shells"]["last"] <= 8
+
+
+def test_dark_protein_is_turned_over(truth: Truth, known: tuple[dict, Path], limit: Limits):
+    bright = knowing(truth)
+    dark = replace(bright, decode=lambda rows: -bright.decode(rows))
+    assert scores(dark, truth, limit)["maps"] == known[0]["maps"]
+
+
+@pytest.mark.parametrize("hand", [1, -1])
+def test_a_result_in_another_frame_is_judged_in_that_frame(
+    truth: Truth, known: tuple[dict, Path], limit: Limits, hand: int
 ):
-    late = _oracle(truth, consensus, tmp_path, late=7.0)
-    assert 0.5 < late["deviation_fsc"] < known[0]["deviation_fsc"] - 0.02
-    assert late["latent_rank_correlation"] == known[0]["latent_rank_correlation"]
+    turn = from_rotation_vector(torch.tensor([0.4, -1.1, 0.7])) * hand
+    frame = Frame(turn, torch.tensor([5.0, -3.0, 8.0]))
+    side = torch.tensor([1.0, 1.0, float(hand)])
+    rotation = side[:, None] * truth.poses.rotation @ turn.mT
+    poses = Poses(rotation, truth.poses.shift - (rotation @ frame.offset)[:, :2])
+    record = scores(replace(knowing(truth, frame=frame), poses=poses), truth, limit)
+    assert record["poses"]["hand"] == ("same" if hand == 1 else "mirrored")
+    assert record["poses"]["view_rad"]["p95"] < 1e-3
+    assert record["poses"]["shift_angstrom"]["p95"] < 0.01
+    assert record["maps"]["by_image"]["deviation_fsc"]["value"] > 0.999
+    own, usual = (each["maps"]["by_state"]["auc"]["value"] for each in (record, known[0]))
+    assert own == pytest.approx(usual, abs=0.005)  # corners of the box are others
 
 
-def test_shells_are_counted_to_where_the_half_maps_fall_to_a_half(known: tuple[dict, Path]):
-    assert known[0]["deviation_fsc_to_shell"] == pytest.approx(9.5)
+def test_poses_of_the_particle_file_are_not_judged(truth: Truth, limit: Limits):
+    written = replace(knowing(truth), poses=Poses(truth.poses.rotation + 1e-6, truth.poses.shift))
+    assert scores(written, truth, limit)["poses"] is None
 
 
 def test_scores_and_a_page_of_pictures_are_left_in_the_folder(known: tuple[dict, Path]):
-    scores, out = known
-    assert json.loads((out / "evaluation.json").read_text()) == scores
+    record, out = known
+    written = json.loads((out / "evaluation.json").read_text())
+    assert {name: value for name, value in written.items() if name != "curves"} == record
+    assert written["schema"] == 1
+    assert len(written["curves"]["by_state"]["found"]["deviation_fsc"]) == GRID.half
     assert (out / "evaluation.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_density_without_parts_has_no_score_for_them(known: tuple[dict, Path]):
-    assert known[0]["parts_ari"] is None
+def test_one_map_without_latents_is_judged_by_its_maps_alone(truth: Truth, limit: Limits):
+    record = scores(replace(still(truth), latents=torch.zeros(IMAGES, 0)), truth, limit)
+    assert record["latents"] is None
+    assert record["maps"]["by_state"]["deviation_fsc"]["value"] == 0
 
 
 def _mixture(truth: Truth, part: Tensor) -> AnchoredMixture:
@@ -161,19 +189,31 @@ def _mixture(truth: Truth, part: Tensor) -> AnchoredMixture:
     return density
 
 
+def test_gaussians_that_are_not_seen_have_no_part(truth: Truth):
+    bodies = truth.ensemble.labels
+    found = Reconstruction(truth.poses, torch.zeros(IMAGES, 2), _mixture(truth, bodies), GRID)
+    parts = as_result(found, truth).parts
+    assert parts is not None
+    assert len(parts(0).part) == len(bodies)
+
+
 def test_the_true_bodies_as_parts_have_a_rand_index_of_one_and_a_wrong_cut_less(
-    truth: Truth, consensus: Volume, tmp_path: Path
+    truth: Truth, known: tuple[dict, Path], limit: Limits
 ):
     bodies = truth.ensemble.labels
     halves = (truth.ensemble.points(torch.tensor([[0.5, 1.0]]))[0][0, :, 0] > 0).long()
-    latents = torch.zeros(400, 2)
-    scores = [
-        _scores(_mixture(truth, part), latents, truth, consensus, tmp_path) for part in (bodies, halves)
-    ]
-    assert scores[0]["parts_ari"] > 0.98
-    assert scores[1]["parts_ari"] < 0.5
+    assert known[0]["parts"] is None
+    found = []
+    for part in (bodies, halves):
+        cut = replace(
+            knowing(truth),
+            parts=lambda row, part=part: Parts(truth.ensemble.points(truth.state[row][None])[0][0], part),
+        )
+        found.append(scores(cut, truth, limit)["parts"]["adjusted_rand"]["value"])
+    assert found[0] == 1
+    assert found[1] < 0.5
 
 
-def test_latents_of_another_set_are_refused(truth: Truth, consensus: Volume, tmp_path: Path):
+def test_latents_of_another_set_are_refused(truth: Truth, limit: Limits):
     with pytest.raises(ValueError, match="whole simulated set"):
-        _scores(StillDensity(), torch.zeros(10, 2), truth, consensus, tmp_path)
+        scores(replace(still(truth), latents=torch.zeros(10, 2)), truth, limit)

@@ -1,0 +1,159 @@
+"""Which found map is compared with which true one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from morphem.core.types import Frame
+from morphem.report.evaluate_maps import Compared, Yardstick, agreement, last_shell, upright, yardstick
+from morphem.report.evaluate_plan import Plan, nearest_landmark
+from morphem.report.results import Result
+from morphem.simulate.oracle import ceiling_maps
+from morphem.simulate.particles import Truth
+from morphem.simulate.true_maps import LANDMARKS, true_maps
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a data set allows, whatever the program.
+
+    Attributes:
+        states: Landmarks of the population.
+        shares: Of each; they sum to 1.
+        true: Exact maps of the landmarks.
+        ceilings: Their best maps, by kind of ceiling.
+        by: Masks, floor and last shell.
+    """
+
+    states: Float[Tensor, "k q"]
+    shares: Float[Tensor, "k"]
+    true: Float[Tensor, "k d d d"]
+    ceilings: dict[str, Float[Tensor, "k d d d"]]
+    by: Yardstick
+
+
+@dataclass(frozen=True)
+class MapPairs:
+    """Found maps beside true ones.
+
+    Attributes:
+        states: State of each.
+        shares: How much of the population it stands for; they sum to 1.
+        found: Maps of the program.
+        true: Exact ones in the program's frame.
+    """
+
+    states: Float[Tensor, "k q"]
+    shares: Float[Tensor, "k"]
+    found: Float[Tensor, "k d d d"]
+    true: Float[Tensor, "k d d d"]
+
+
+def limits(truth: Truth) -> Limits:
+    """Floor, ceilings and masks of a data set.
+
+    Correlations count to the shell where the ceiling's maps of all landmarks, pooled, fall to a correlation
+    of 0.5 with the truth: the finest that could be found in these images by anyone.
+    """
+    states, shares = truth.ensemble.landmarks(LANDMARKS)
+    shares = shares / shares.sum()
+    true = true_maps(truth, states)
+    rigid = truth.ensemble.bodies(states[:1]) is not None
+    kinds = ("motion", "states") if rigid else ("states",)
+    ceilings = {kind: ceiling_maps(truth, states, kind) for kind in kinds}
+    last = last_shell(ceilings[kinds[0]], true, shares)
+    return Limits(states, shares, true, ceilings, yardstick(true, shares, truth.grid, last))
+
+
+def pairs_by_state(
+    result: Result, truth: Truth, plan: Plan, known: Limits, frame: Frame | None
+) -> MapPairs | None:
+    """One pair for each landmark: the map at its medoid particle, or the map given for the state."""
+    seen = partial(_seen, truth=truth, known=known, frame=frame)
+    if result.states is not None:
+        landmark = nearest_landmark(truth.ensemble, result.states, known.states)
+        together = torch.bincount(landmark, minlength=len(known.states))[landmark]
+        shares = known.shares[landmark] / together
+        return _pairs(result, torch.arange(len(result.states)), result.states, shares, seen)
+    if not _covers(result, plan.by_state):
+        return None
+    states, shares = known.states[plan.landmark], known.shares[plan.landmark]
+    return _pairs(result, plan.by_state, states, shares, seen)
+
+
+def pairs_by_image(
+    result: Result, truth: Truth, plan: Plan, known: Limits, frame: Frame | None
+) -> MapPairs | None:
+    """One pair for each particle of the sample, or for each that a program chose by itself."""
+    if result.states is not None:
+        return None
+    rows = plan.by_image if _covers(result, plan.by_image) else result.particles
+    if rows is None:
+        return None
+    rows = rows[truth.intact[rows]]
+    seen = partial(_seen, truth=truth, known=known, frame=frame)
+    return _pairs(result, rows, truth.state[rows], torch.ones(len(rows)), seen)
+
+
+def compared(pairs: MapPairs, truth: Truth, known: Limits, by: Yardstick) -> Compared:
+    """Agreement of found maps with the truth, and of the ends of the scale on the same states.
+
+    Args:
+        pairs: In the program's frame.
+        truth: Of the set.
+        known: Its limits.
+        by: What to measure the pairs with, in the program's frame.
+    """
+    own = pairs.true if by is known.by else _seen(pairs.states, truth, known, None)
+    ceilings = _ceilings(pairs.states, truth, known)
+    measured = partial(agreement, shares=pairs.shares, by=known.by)
+    return Compared(
+        states=pairs.states,
+        shares=pairs.shares,
+        found=agreement(pairs.found, pairs.true, pairs.shares, by),
+        floor=measured(known.by.mean.expand_as(own), own),
+        ceilings={kind: measured(maps, own) for kind, maps in ceilings.items()},
+        last=by.last,
+    )
+
+
+def _covers(result: Result, rows: Int[Tensor, "k"]) -> bool:
+    return result.particles is None or bool(torch.isin(rows, result.particles).all())
+
+
+def _pairs(
+    result: Result,
+    rows: Int[Tensor, "k"],
+    states: Float[Tensor, "k q"],
+    shares: Float[Tensor, "k"],
+    seen: Callable[[Float[Tensor, "k q"]], Float[Tensor, "k d d d"]],
+) -> MapPairs:
+    found, true = result.decode(rows), seen(states)
+    return MapPairs(states, shares / shares.sum(), found * upright(found, true), true)
+
+
+def _seen(
+    states: Float[Tensor, "k q"], truth: Truth, known: Limits, frame: Frame | None
+) -> Float[Tensor, "k d d d"]:
+    """True maps in a program's frame; those of landmarks in the set's own are known already."""
+    place = nearest_landmark(truth.ensemble, states, known.states)
+    if frame is None and torch.equal(known.states[place], states):
+        return known.true[place]
+    distinct, which = states.unique(dim=0, return_inverse=True)
+    return torch.stack([truth.volume(state, frame).voxels for state in distinct])[which]
+
+
+def _ceilings(
+    states: Float[Tensor, "k q"], truth: Truth, known: Limits
+) -> dict[str, Float[Tensor, "k d d d"]]:
+    """Best maps of states; for those between landmarks where motion is known, else of the nearest one."""
+    place = nearest_landmark(truth.ensemble, states, known.states)
+    if "motion" not in known.ceilings or torch.equal(known.states[place], states):
+        return {kind: maps[place] for kind, maps in known.ceilings.items()}
+    return {"motion": ceiling_maps(truth, states, "motion")}

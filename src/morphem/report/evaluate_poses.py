@@ -1,0 +1,59 @@
+"""Poses that a program found, beside the true ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from morphem.core.types import Frame, Poses
+from morphem.metrics.poses import align_poses, pose_errors
+from morphem.simulate.particles import Truth, reported_poses
+
+_SAME = 1e-3  # rad and pixels: what is written to a star file and read again differs by less
+
+
+def found_frame(poses: Poses | None, truth: Truth) -> Frame | None:
+    """Frame in which a program sees the molecule; None if its poses are those of the particle file."""
+    if poses is None:
+        return None
+    if len(poses) != len(truth):
+        met = f"{len(poses)} poses were found, the set has {len(truth)} particles"
+        raise ValueError(f"{met}; give poses of all, in the order of the particle file")
+    given = reported_poses(truth)
+    turned = (poses.rotation - given.rotation).abs().max()
+    moved = (poses.shift - given.shift).abs().max() / truth.grid.pixel_size
+    if max(float(turned), float(moved)) < _SAME:
+        return None
+    return align_poses(poses[truth.intact], truth[truth.intact].poses)
+
+
+def pose_scores(poses: Poses, truth: Truth, frame: Frame) -> dict[str, Any]:
+    """Errors of found poses after one change of frame for the whole set, whose hand is told.
+
+    Angles are in rad, shifts in Å and pixels; sound particles only.
+    """
+    errors = pose_errors(poses[truth.intact], truth[truth.intact].poses, frame)
+    spreads = {
+        "view_rad": errors.view,
+        "in_plane_rad": errors.in_plane,
+        "rotation_rad": errors.rotation,
+        "shift_angstrom": errors.shift,
+        "shift_px": errors.shift / truth.grid.pixel_size,
+    }
+    return {
+        "hand": "same" if float(torch.linalg.det(frame.matrix)) > 0 else "mirrored",
+        "frame": {"matrix": frame.matrix.tolist(), "offset_angstrom": frame.offset.tolist()},
+        **{name: _spread(values) for name, values in spreads.items()},
+    }
+
+
+def _spread(values: Float[Tensor, "n"]) -> dict[str, float]:
+    values = values.double()
+    return {
+        "median": float(values.median()),
+        "mean": float(values.mean()),
+        "p95": float(torch.quantile(values, 0.95)),
+    }
