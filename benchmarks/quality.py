@@ -30,7 +30,7 @@ from benchmarks.peers.process import ProgramError, UnfinishedError, Usage, envir
 MORPHEM = Path(sys.executable).parent / "morphem"
 RESULTS = Path(__file__).parent / "results" / "quality.jsonl"
 RECIPES = ("hinge", "igg-1d", "igg-rl", "ribosembly", "ratchet")
-CURVES = ("deviation_fsc", "moving_region_fsc", "masked_fsc")
+CURVES = ("deviation_fsc", "moving_region_fsc")
 METHODS = ("backprojection", "cryospire", *peers.PEERS)
 
 
@@ -56,7 +56,7 @@ def main() -> int:
     data = simulated(given, folder / "data")
     row = {**asked(given, data), **surroundings(given)}
     try:
-        row |= scored(given, data, folder / label(given).replace(" ", "_"))
+        row |= scored(given, data, folder / label(given).replace(", ", "-").replace(" ", "_"))
     except ProgramError as error:
         print(error, file=sys.stderr)
         return 2
@@ -105,7 +105,7 @@ def label(given: argparse.Namespace) -> str:
     else:
         words = [given.preset, *(f"true {what}" for what in given.oracle), *given.set]
     budget = f"within {given.budget:g} s" if given.budget and given.method in peers.PEERS else ""
-    return " ".join(word for word in (given.method, *words, budget) if word)
+    return ", ".join(word for word in (given.method, *words, budget) if word)
 
 
 def simulated(given: argparse.Namespace, data: Path) -> Path:
@@ -136,8 +136,7 @@ def scored(given: argparse.Namespace, data: Path, folder: Path) -> dict[str, Any
     command = [MORPHEM, "evaluate", made.result, "--truth", data, "-o", folder / "evaluation"]
     judged = measured(command, folder / "evaluate.log", environment(given.threads))
     scores = json.loads((folder / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
-    by_state = scores["curves"].get("by_state", {})
-    scores["curves"] = {"by_state": {name: by_state[name] for name in CURVES if name in by_state}}
+    scores["curves"] = by_shell(scores["curves"].get("by_state", {}))
     return {
         "finished": True,
         **made.facts,
@@ -146,6 +145,15 @@ def scored(given: argparse.Namespace, data: Path, folder: Path) -> dict[str, Any
         "peak_mib": round(max(used.peak_mib for used in made.usage)),
         "programs": [used.record() for used in (*made.usage, judged)],
         "evaluation": scores,
+    }
+
+
+def by_shell(curves: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """The curves that the figure needs, of what was found and of the ceiling."""
+    return {
+        side: {name: [round(value, 4) for value in curves[side][name]] for name in CURVES}
+        for side in ("found", "ceiling")
+        if side in curves
     }
 
 
@@ -243,7 +251,7 @@ def environment_of(given: argparse.Namespace) -> Path:
 def asked(given: argparse.Namespace, data: Path) -> dict[str, Any]:
     """What was asked for, in full."""
     return {
-        "command": shlex.join(["python", "-m", "benchmarks.quality", *sys.argv[1:]]),
+        "command": typed(sys.argv[1:]),
         "recipe": given.recipe,
         "tier": given.tier,
         "seed": given.seed,
@@ -254,6 +262,17 @@ def asked(given: argparse.Namespace, data: Path) -> dict[str, Any]:
         "threads": given.threads,
         "simulated": json.loads((data.parent / "simulate.json").read_text(encoding="utf-8")),
     }
+
+
+def typed(words: list[str]) -> str:
+    """The command without what only this machine knows: where its folders are."""
+    kept, skipped = [], False
+    for word in words:
+        own = word.partition("=")[0] in ("--work", "--json", "--peer")
+        if not own and not skipped:
+            kept.append("STRUCTURES" if kept and kept[-1] == "--structures" else word)
+        skipped = own and "=" not in word
+    return shlex.join(["python", "-m", "benchmarks.quality", *kept])
 
 
 def surroundings(given: argparse.Namespace) -> dict[str, Any]:

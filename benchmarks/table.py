@@ -40,6 +40,8 @@ _SHORT = {
     "hungarian_accuracy": "accuracy",
 }
 
+_TICKS = {10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h"}
+
 Row = dict[str, Any]
 
 
@@ -162,18 +164,11 @@ def _line(rows: list[Row]) -> str:
 
 def named(row: Row) -> str:
     """The method as the table calls it, with the epochs that it came to."""
-    epochs = row.get("epochs")
-    if row["method"] == "cryodrgn":
-        return (
-            row["label"].replace(f"{_asked_epochs(row)} epochs", f"{epochs} epochs")
-            if epochs
-            else row["label"]
-        )
-    return f"{row['label']}, {epochs} epochs" if epochs else row["label"]
-
-
-def _asked_epochs(row: Row) -> str:
-    return row["label"].split()[1]
+    epochs, words = (
+        row.get("epochs"),
+        [word for word in row["label"].split(", ") if not word.endswith("epochs")],
+    )
+    return ", ".join([words[0], f"{epochs} epochs", *words[1:]] if epochs else words)
 
 
 def _end_line(end: str, row: Row) -> str:
@@ -245,7 +240,7 @@ def _number(value: float | None) -> str:
     """Three decimals without the nought."""
     if value is None:
         return "–"
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+    return f"{value:.3f}".replace("0.", ".", 1).replace("-", "−") if abs(value) < 1 else f"{value:.3f}"
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
@@ -269,15 +264,24 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def draw_curves(axes: Any, rows: list[Row]) -> None:
-    """Pooled deviation FSC by shell, to the shell that counts."""
+    """Pooled deviation FSC by resolution; a dotted line where shells cease to count."""
+    first = rows[0]
+    extent, last = first["box"] * first["pixel_size"], first["evaluation"]["shells"]["last"]
+    ceiling = first["evaluation"]["curves"].get("ceiling")
+    if ceiling is not None:
+        curve = ceiling["deviation_fsc"]
+        axes.plot(_frequencies(curve, extent), curve[1:], color="0.6", linestyle="--", label="ceiling")
     for row, colour in zip(rows, _colours(rows), strict=True):
-        curve = row["evaluation"]["curves"]["by_state"]["deviation_fsc"]
-        extent = row["box"] * row["pixel_size"]
-        axes.plot([shell / extent for shell in range(len(curve))], curve, color=colour, label=named(row))
-    last = rows[0]["evaluation"]["shells"]["resolution_angstrom"]
-    axes.axvline(1 / last, color="0.6", linewidth=0.8, linestyle=":")
+        curve = row["evaluation"]["curves"]["found"]["deviation_fsc"]
+        axes.plot(_frequencies(curve, extent), curve[1:], color=colour, label=named(row))
+    axes.axvline(last / extent, color="0.6", linewidth=0.8, linestyle=":")
     axes.set(xlabel="spatial frequency, 1/Å", ylabel="deviation FSC", ylim=(-0.1, 1.03))
     axes.legend(fontsize=7, frameon=False)
+
+
+def _frequencies(curve: list[float], extent: float) -> list[float]:
+    """1/Å of every shell but the first, which is the mean of the map."""
+    return [shell / extent for shell in range(1, len(curve))]
 
 
 def draw_times(axes: Any, rows: list[Row]) -> None:
@@ -292,7 +296,11 @@ def draw_times(axes: Any, rows: list[Row]) -> None:
         axes.axhline(ceiling, color="0.6", linewidth=0.8, linestyle="--")
         axes.annotate("ceiling", (1, ceiling), (-2, 2), xycoords=("axes fraction", "data"),
                       textcoords="offset points", ha="right", fontsize=7, color="0.4")  # fmt: skip
-    axes.set(xscale="log", xlabel="wall time, s", ylabel="mean deviation FSC", ylim=(-0.1, 1.03))
+    times = [row["seconds"] for row in rows]
+    axes.set(xscale="log", xlabel="wall time", ylabel="mean deviation FSC", ylim=(-0.1, 1.03))
+    axes.set_xticks(*zip(*_TICKS.items(), strict=True))
+    axes.minorticks_off()
+    axes.set_xlim(min(times) / 3, max(times) * 3)
 
 
 def _colours(rows: list[Row]) -> list[str]:
