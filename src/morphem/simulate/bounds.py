@@ -105,14 +105,10 @@ def _projection(truth: Truth, rotation: Float[Tensor, "n 3 3"]) -> Complex[Tenso
 
 def _slope_of_state(truth: Truth, q: int, coordinate: Coordinate) -> Complex[Tensor, "n d h"]:
     """Derivative to one coordinate: of points along their path, of maps by neighbouring ones."""
-    low, high = _neighbours(truth, q, coordinate)
-    span = (high - low)[:, None, None]
-    before, after = (_with_column(truth.state, q, column) for column in (low, high))
+    before, after, span = _neighbours(truth, q, coordinate)
     if not isinstance(truth.ensemble, PointEnsemble):
-        project = truth.ensemble.projections
-        return (
-            _difference(truth, lambda s: project(s, truth.poses.rotation, truth.grid), [after, before]) / span
-        )
+        project, rotation = truth.ensemble.projections, truth.poses.rotation
+        return _difference(truth, lambda s: project(s, rotation, truth.grid), [after, before]) / span
     velocity = (truth.ensemble.points(after)[0] - truth.ensemble.points(before)[0]) / span
     return _slope_of_points(truth, truth.ensemble.matter, velocity)
 
@@ -131,21 +127,29 @@ def _slope_of_points(
 
 def _neighbours(
     truth: Truth, q: int, coordinate: Coordinate
-) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
-    """The nearest values below and above each particle's that the ensemble tells apart; its own at an end."""
+) -> tuple[Float[Tensor, "n q"], Float[Tensor, "n q"], Float[Tensor, "n 1 1"]]:
+    """States below and above each particle's that the ensemble tells apart, and how far apart these are.
+
+    At an end of the range the particle's own state takes the place of the one that is not there.
+    """
     keys = truth.ensemble.landmarks(_MOST)[0][:, q].unique()
     if len(keys) < 2:
         raise ValueError(f"{coordinate.name} of {truth.ensemble.name} has one value; nothing can be bounded")
-    if coordinate.kind == "circular":
-        turn = 2 * math.pi
-        keys = torch.cat([keys - turn, keys, keys + turn])
+    period = 2 * math.pi if coordinate.kind == "circular" else 0.0
+    known = torch.cat([keys - period, keys, keys + period]) if period else keys
     value = truth.state[:, q].contiguous()
     slack = 1e-3 * float(keys.diff().median())
-    below = torch.searchsorted(keys, value - slack) - 1
-    above = torch.searchsorted(keys, value + slack)
-    low = torch.where(below >= 0, keys[below.clamp(min=0)], value)
-    high = torch.where(above < len(keys), keys[above.clamp(max=len(keys) - 1)], value)
-    return low, high
+    below = torch.searchsorted(known, value - slack) - 1
+    above = torch.searchsorted(known, value + slack)
+    low = torch.where(below >= 0, known[below.clamp(min=0)], value)
+    high = torch.where(above < len(known), known[above.clamp(max=len(known) - 1)], value)
+    before, after = (_with_column(truth.state, q, _wrapped(column, period)) for column in (low, high))
+    return before, after, (high - low)[:, None, None]
+
+
+def _wrapped(values: Float[Tensor, "n"], period: float) -> Float[Tensor, "n"]:
+    """Values from 0 to the period, if there is one."""
+    return torch.remainder(values, period) if period else values
 
 
 def _with_column(state: Float[Tensor, "n q"], q: int, column: Float[Tensor, "n"]) -> Float[Tensor, "n q"]:
