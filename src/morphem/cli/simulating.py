@@ -32,9 +32,9 @@ class SimulateOptions:
     ribosome whose small subunit turns (4v5a).
     """
 
-    source: tyro.conf.Positional[tuple[str, ...]]
+    source: tyro.conf.Positional[tuple[str, ...]] = ()
     """A recipe by name, a structure (.pdb, .cif, .npz), or maps of states (.mrc)."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("simulated")
     """Folder to write to; the same command goes on where it was stopped."""
     tier: Literal["tiny", "small", "standard"] = "small"
     """Numbers and SNR to begin with."""
@@ -86,7 +86,7 @@ def _defaults(arguments: list[str]) -> SimulateOptions:
     recipe = RECIPES[next((word for word in words if word in RECIPES), "igg-1d")]
     named = next((after for word, after in pairwise(words) if word == "--tier"), "small")
     tier = named if named in TIERS else "small"
-    return SimulateOptions((), tyro.MISSING, seen=recipe.seen(tier))
+    return SimulateOptions(seen=recipe.seen(tier))
 
 
 def _planned(options: SimulateOptions) -> Truth:

@@ -214,14 +214,8 @@ def test_more_images_than_rows_and_unknown_boxes_are_refused(rows_of_others: Pat
 
 
 def test_every_particle_file_at_hand_can_be_simulated_on(shared_data: Path):
-    files = [
-        "real/emtools/relion_it025_data.star",
-        "real/learn_cryoem_math/J68/cryosparc_P68_J68_005_particles.cs",
-    ]
-    found = [path for name in files for path in (shared_data).glob(name)]
-    found += (
-        sorted((shared_data / "real").rglob("*.star"))[:12] + sorted((shared_data / "real").rglob("*.cs"))[:6]
-    )
+    real = shared_data / "real"
+    found = [*sorted(real.rglob("*.star"))[:12], *sorted(real.rglob("*.cs"))[:6]]
     simulated = 0
     for path in found:
         with warnings.catch_warnings():
