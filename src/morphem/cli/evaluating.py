@@ -77,7 +77,7 @@ def _remarks(record: Mapping[str, Any]) -> Iterator[str]:
     poses = record["poses"]
     if poses is not None:
         view, shift = (
-            {part: f"{value * unit:.3g}" for part, value in poses[name].items()}
+            {part: f"{value * unit:.3g}" for part, value in poses[name].items() if value is not None}
             for name, unit in (("view_rad", math.degrees(1)), ("shift_angstrom", 1))
         )
         yield f"poses were found; the hand is {'mirrored' if poses['hand'] == 'mirrored' else 'right'}"

@@ -25,7 +25,7 @@ from morphem.report.findings import Findings
 from morphem.report.map_folder import read_map_folder
 from morphem.report.results import Result, read_run
 from morphem.report.score import Score
-from morphem.simulate.bounds import cramer_rao
+from morphem.simulate.bounds import CramerRao, cramer_rao
 from morphem.simulate.datasets import identity, read_truth
 from morphem.simulate.particles import Truth
 
@@ -82,6 +82,7 @@ def judged(result: Result, truth: Truth, known: Limits) -> Findings:
         "by_state": pairs_by_state(result, truth, plan, known, frame),
         "by_image": pairs_by_image(result, truth, plan, known, frame),
     }
+    bound = _bound(truth)
     series = {name: compared(each, truth, known, by) for name, each in pairs.items() if each is not None}
     record = {
         "schema": SCHEMA,
@@ -91,9 +92,9 @@ def judged(result: Result, truth: Truth, known: Limits) -> Findings:
         "masks": {"mask_fraction": float(by.mask.mean()), "moving_fraction": float(by.moving.mean())},
         "maps": {name: _map_record(each, truth) for name, each in series.items()},
         "consensus": _consensus(result, known),
-        "latents": _latent_record(result, truth, pairs["by_image"]),
+        "latents": _latent_record(result, truth, pairs["by_image"], bound),
         "parts": _parts_record(result, truth),
-        "poses": None if frame is None or result.poses is None else pose_scores(result.poses, truth, frame),
+        "poses": _pose_record(result, truth, frame, bound),
     }
     record["cryofire"] = _cryofire(record)
     return Findings(result.latents, truth, series, record)
@@ -142,13 +143,29 @@ def _consensus(result: Result, known: Limits) -> dict[str, Any] | None:
     return {name: Score(own.value(name, known.by.last, known.shares)) for name in SCORES}
 
 
-def _latent_record(result: Result, truth: Truth, pairs: MapPairs | None) -> dict[str, Any] | None:
+def _bound(truth: Truth) -> CramerRao:
+    """Least errors of a few sound particles."""
+    sound = truth[truth.intact]
+    some = torch.randperm(len(sound), generator=torch.Generator().manual_seed(2))[:_BOUNDED]
+    return cramer_rao(sound[some])
+
+
+def _pose_record(
+    result: Result, truth: Truth, frame: Frame | None, bound: CramerRao
+) -> dict[str, Any] | None:
+    """Errors of poses, if the program found any."""
+    if frame is None or result.poses is None:
+        return None
+    return pose_scores(result.poses, truth, frame, bound)
+
+
+def _latent_record(
+    result: Result, truth: Truth, pairs: MapPairs | None, bound: CramerRao
+) -> dict[str, Any] | None:
     """Scores of latents, if there are any; sound particles only."""
     if result.latents is None or result.latents.shape[1] == 0:
         return None
-    sound = truth[truth.intact]
-    some = torch.randperm(len(sound), generator=torch.Generator().manual_seed(2))[:_BOUNDED]
-    scores = latent_scores(result.latents[truth.intact], sound, cramer_rao(sound[some]))
+    scores = latent_scores(result.latents[truth.intact], truth[truth.intact], bound)
     if pairs is not None:
         for name, score in decoded_occupancy(pairs.found, pairs.true, pairs.states, truth.ensemble).items():
             scores["bodies"].setdefault(name, {})["occupancy_auroc_decoded"] = score
@@ -157,11 +174,10 @@ def _latent_record(result: Result, truth: Truth, pairs: MapPairs | None) -> dict
 
 def _parts_record(result: Result, truth: Truth) -> dict[str, Any] | None:
     """Parts beside rigid bodies, in the sound particle nearest to the middle of those that are complete."""
-    labels = truth.ensemble.labels
-    if result.parts is None or not len(labels) or int(labels.max()) < 1:
+    labels, bodies = truth.ensemble.labels, truth.ensemble.bodies(truth.state)
+    if result.parts is None or bodies is None or int(labels.max()) < 1:
         return None
-    there = truth.ensemble.points(truth.state)[1].amin(1) > 0
-    complete = (there & truth.intact).nonzero().flatten()
+    complete = ((bodies.presence.amin(1) > 0) & truth.intact).nonzero().flatten()
     if not len(complete):
         return None
     own = truth.state[complete]

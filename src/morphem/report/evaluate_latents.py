@@ -24,13 +24,13 @@ _MEDIAN_OF_NORMAL = 0.6745  # median absolute value, in standard deviations
 _FEW = 16  # states at most that are told apart one by one
 
 
-def latent_scores(latents: Float[Tensor, "p z"], truth: Truth, bound: CramerRao | None) -> dict[str, Any]:
+def latent_scores(latents: Float[Tensor, "p z"], truth: Truth, bound: CramerRao) -> dict[str, Any]:
     """Scores of latents of sound particles, by coordinate, by body, and as a whole.
 
     Args:
         latents: At least one number per particle.
         truth: Of the same particles.
-        bound: Of a sample of them; no coordinate has a ceiling without it.
+        bound: Of a sample of them.
     """
     coordinates = {
         coordinate.name: _of_coordinate(latents, column, coordinate, bound)
@@ -45,7 +45,7 @@ def latent_scores(latents: Float[Tensor, "p z"], truth: Truth, bound: CramerRao 
 
 
 def _of_coordinate(
-    latents: Float[Tensor, "p z"], column: Float[Tensor, "p"], coordinate: Coordinate, bound: CramerRao | None
+    latents: Float[Tensor, "p z"], column: Float[Tensor, "p"], coordinate: Coordinate, bound: CramerRao
 ) -> dict[str, Any]:
     if len(column.unique()) < 2:
         return {"kind": coordinate.kind}
@@ -54,7 +54,7 @@ def _of_coordinate(
         errors = coordinate_error(latents, column, coordinate.kind)
         nothing = torch.rand(len(column), generator=torch.Generator().manual_seed(0)).argsort()
         unknowing = coordinate_error(nothing.to(latents)[:, None], column, coordinate.kind)
-        ceiling = None if bound is None else _MEDIAN_OF_NORMAL * _deviation(bound, coordinate.name)
+        ceiling = _MEDIAN_OF_NORMAL * _deviation(bound, coordinate.name)
         scores["error_median"] = Score(float(errors.median()), None, float(unknowing.median()), ceiling)
         scores["error_mean"] = Score(float(errors.mean()), None, float(unknowing.mean()))
     if coordinate.kind == "linear":

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from morphem.core.types import Frame
 from morphem.report.evaluate_maps import Compared, Yardstick, agreement, last_shell, upright, yardstick
-from morphem.report.evaluate_plan import Plan, nearest_landmark
+from morphem.report.evaluate_plan import Plan
 from morphem.report.results import Result
-from morphem.simulate.oracle import ceiling_maps
+from morphem.simulate.oracle import ceiling_maps, nearest_landmark
 from morphem.simulate.particles import Truth
 from morphem.simulate.true_maps import LANDMARKS, true_maps
 

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from morphem.data.atomic import atomic_path
-from morphem.simulate.ensembles import AbstractEnsemble, Coordinate
+from morphem.simulate.ensembles import Coordinate
+from morphem.simulate.oracle import nearest_landmark
 from morphem.simulate.particles import Truth
 from morphem.simulate.true_maps import LANDMARKS
 
@@ -84,16 +85,6 @@ def write_plan(truth: Truth, latents: Float[Tensor, "p z"], path: Path) -> Plan:
     np.save(path.with_suffix(".npy"), chosen, allow_pickle=False)
     np.savetxt(path.with_suffix(".txt"), chosen)
     return plan
-
-
-def nearest_landmark(
-    ensemble: AbstractEnsemble, state: Float[Tensor, "n q"], landmarks: Float[Tensor, "k q"]
-) -> Int[Tensor, "n"]:
-    """The landmark nearest to each state, every coordinate in units of its spread over the landmarks."""
-    places = embedded(ensemble.coordinates, landmarks)
-    unit = places.std(0, correction=0).clamp(min=1e-6)
-    points = embedded(ensemble.coordinates, state) / unit
-    return torch.cat([torch.cdist(block, places / unit).argmin(1) for block in points.split(8192)])
 
 
 def embedded(coordinates: tuple[Coordinate, ...], state: Float[Tensor, "n q"]) -> Float[Tensor, "n e"]:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from morphem.core.types import Frame, Poses
 from morphem.metrics.poses import align_poses, pose_errors
+from morphem.simulate.bounds import CramerRao
 from morphem.simulate.particles import Truth, reported_poses
 
 _SAME = 1e-3  # rad and pixels: what is written to a star file and read again differs by less
+_MEDIAN_OF_ONE, _MEDIAN_OF_TWO = 0.6745, 1.1774  # of |x| and of |(x, y)|, in standard deviations
 
 
 def found_frame(poses: Poses | None, truth: Truth) -> Frame | None:
@@ -30,10 +32,11 @@ def found_frame(poses: Poses | None, truth: Truth) -> Frame | None:
     return align_poses(poses[truth.intact], truth[truth.intact].poses)
 
 
-def pose_scores(poses: Poses, truth: Truth, frame: Frame) -> dict[str, Any]:
+def pose_scores(poses: Poses, truth: Truth, frame: Frame, bound: CramerRao) -> dict[str, Any]:
     """Errors of found poses after one change of frame for the whole set, whose hand is told.
 
-    Angles are in rad, shifts in Å and pixels; sound particles only.
+    Angles are in rad, shifts in Å and pixels; sound particles only. ``bound`` beside them is the least median
+    that the images allow, state and pose being found together.
     """
     errors = pose_errors(poses[truth.intact], truth[truth.intact].poses, frame)
     spreads = {
@@ -43,10 +46,25 @@ def pose_scores(poses: Poses, truth: Truth, frame: Frame) -> dict[str, Any]:
         "shift_angstrom": errors.shift,
         "shift_px": errors.shift / truth.grid.pixel_size,
     }
+    least = _bounds(bound, truth.grid.pixel_size)
     return {
         "hand": "same" if float(torch.linalg.det(frame.matrix)) > 0 else "mirrored",
         "frame": {"matrix": frame.matrix.tolist(), "offset_angstrom": frame.offset.tolist()},
-        **{name: _spread(values) for name, values in spreads.items()},
+        **{name: _spread(values) | {"bound": least.get(name)} for name, values in spreads.items()},
+    }
+
+
+def _bounds(bound: CramerRao, pixel_size: float) -> dict[str, float]:
+    """Medians of errors as large as the bound; two components together are taken for isotropic."""
+    tilt, turn, shift = bound.joint[:, -5:-3], bound.joint[:, -3], bound.joint[:, -2:]
+    view, displacement = (
+        _MEDIAN_OF_TWO * float(pair.square().mean(1).sqrt().median()) for pair in (tilt, shift)
+    )
+    return {
+        "view_rad": view,
+        "in_plane_rad": _MEDIAN_OF_ONE * float(turn.median()),
+        "shift_angstrom": displacement,
+        "shift_px": displacement / pixel_size,
     }
 
 

@@ -123,15 +123,18 @@ def _parts(density: AnchoredMixture, z: Float[Tensor, "z"]) -> Parts:
     return Parts(mixture.centres[0][visible].cpu(), density.part[visible].cpu())
 
 
-def _pace(run: Path) -> dict[str, float]:
-    """Seconds from the run's beginning to its last line, and images per second of each stage."""
-    path = run / "log.jsonl"
-    if not path.exists():
+def _pace(run: Path) -> dict[str, Any]:
+    """Seconds from the run's beginning to the end of its last stage, images per second of each, memory."""
+    if not (run / "status.json").exists():
         return {}
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    if not lines:
-        return {}
-    begun = read_json(run / "run.json")["begun"]
-    spent = datetime.fromisoformat(lines[-1]["time"]) - datetime.fromisoformat(begun)
-    rates = {f"images_per_second_{line['stage']}": line["images_per_second"] for line in lines}
-    return {"seconds": spent.total_seconds(), **rates, "peak_rss_mib": max(line["rss_mib"] for line in lines)}
+    log, status = run / "log.jsonl", read_json(run / "status.json")
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    told = [*map(json.loads, lines), status]
+    spent = datetime.fromisoformat(status["time"]) - datetime.fromisoformat(
+        read_json(run / "run.json")["begun"]
+    )
+    return {
+        "seconds": spent.total_seconds(),
+        "images_per_second": {line["stage"]: line["images_per_second"] for line in told},
+        "peak_rss_mib": max(line["rss_mib"] for line in told),
+    }

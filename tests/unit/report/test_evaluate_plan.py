@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from morphem.core.grid import Grid
-from morphem.report.evaluate_plan import embedded, nearest_landmark, plan_maps, write_plan
+from morphem.report.evaluate_plan import embedded, plan_maps, write_plan
 from morphem.simulate.ensembles import Coordinate
 from morphem.simulate.hinge import hinge
 from morphem.simulate.particles import Conditions, Truth, known_truth
@@ -83,8 +83,3 @@ def test_the_ends_of_a_circle_are_near_to_each_other():
     circle = (Coordinate("angle (rad)", "circular"),)
     a, b, c = embedded(circle, torch.tensor([[0.01], [2 * torch.pi - 0.01], [1.0]]))
     assert float((a - b).norm()) < 0.03 < float((a - c).norm())
-
-
-def test_every_landmark_is_nearest_to_itself(truth: Truth):
-    states, _ = truth.ensemble.landmarks(LANDMARKS)
-    assert torch.equal(nearest_landmark(truth.ensemble, states, states), torch.arange(len(states)))
