@@ -25,12 +25,11 @@ from morphem.report.findings import Findings
 from morphem.report.map_folder import read_map_folder
 from morphem.report.results import Result, read_run
 from morphem.report.score import Score
-from morphem.simulate.bounds import CramerRao, cramer_rao
+from morphem.simulate.bounds import CramerRao
 from morphem.simulate.datasets import identity, read_truth
 from morphem.simulate.particles import Truth
 
 SCHEMA = 1
-_BOUNDED = 64  # particles whose Cramér–Rao bounds are computed
 
 
 def open_result(path: Path, data: Path, truth: Truth) -> Result:
@@ -82,7 +81,6 @@ def judged(result: Result, truth: Truth, known: Limits) -> Findings:
         "by_state": pairs_by_state(result, truth, plan, known, frame),
         "by_image": pairs_by_image(result, truth, plan, known, frame),
     }
-    bound = _bound(truth)
     series = {name: compared(each, truth, known, by) for name, each in pairs.items() if each is not None}
     record = {
         "schema": SCHEMA,
@@ -92,9 +90,9 @@ def judged(result: Result, truth: Truth, known: Limits) -> Findings:
         "masks": {"mask_fraction": float(by.mask.mean()), "moving_fraction": float(by.moving.mean())},
         "maps": {name: _map_record(each, truth) for name, each in series.items()},
         "consensus": _consensus(result, known),
-        "latents": _latent_record(result, truth, pairs["by_image"], bound),
+        "latents": _latent_record(result, truth, pairs["by_image"], known.bound),
         "parts": _parts_record(result, truth),
-        "poses": _pose_record(result, truth, frame, bound),
+        "poses": _pose_record(result, truth, frame, known.bound),
     }
     record["cryofire"] = _cryofire(record)
     return Findings(result.latents, truth, series, record)
@@ -141,13 +139,6 @@ def _consensus(result: Result, known: Limits) -> dict[str, Any] | None:
     map_of_all = resize_map(result.consensus.voxels, known.by.grid.box).expand_as(known.true)
     own = agreement(map_of_all, known.true, known.shares, known.by)
     return {name: Score(own.value(name, known.by.last, known.shares)) for name in SCORES}
-
-
-def _bound(truth: Truth) -> CramerRao:
-    """Least errors of a few sound particles."""
-    sound = truth[truth.intact]
-    some = torch.randperm(len(sound), generator=torch.Generator().manual_seed(2))[:_BOUNDED]
-    return cramer_rao(sound[some])
 
 
 def _pose_record(

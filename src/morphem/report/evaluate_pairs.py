@@ -12,11 +12,14 @@ from torch import Tensor
 
 from morphem.core.types import Frame
 from morphem.report.evaluate_maps import Compared, Yardstick, agreement, last_shell, upright, yardstick
-from morphem.report.evaluate_plan import Plan
+from morphem.report.evaluate_plan import SAMPLE, Plan, sound_sample
 from morphem.report.results import Result
+from morphem.simulate.bounds import CramerRao, cramer_rao
 from morphem.simulate.oracle import ceiling_maps, nearest_landmark
 from morphem.simulate.particles import Truth
 from morphem.simulate.true_maps import LANDMARKS, true_maps
+
+_BOUNDED = 64  # particles whose Cramér–Rao bounds are computed
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,20 @@ class Limits:
         shares: Of each; they sum to 1.
         true: Exact maps of the landmarks.
         ceilings: Their best maps, by kind of ceiling.
+        sampled: States of the particles that are compared one by one.
+        sampled_ceiling: Their best maps; None where no motion is known.
         by: Masks, floor and last shell.
+        bound: Least errors of some particles' states and poses.
     """
 
     states: Float[Tensor, "k q"]
     shares: Float[Tensor, "k"]
     true: Float[Tensor, "k d d d"]
     ceilings: dict[str, Float[Tensor, "k d d d"]]
+    sampled: Float[Tensor, "i q"]
+    sampled_ceiling: Float[Tensor, "i d d d"] | None
     by: Yardstick
+    bound: CramerRao
 
 
 @dataclass(frozen=True)
@@ -64,11 +73,15 @@ def limits(truth: Truth) -> Limits:
     states, shares = truth.ensemble.landmarks(LANDMARKS)
     shares = shares / shares.sum()
     true = true_maps(truth, states)
-    rigid = truth.ensemble.bodies(states[:1]) is not None
-    kinds = ("motion", "states") if rigid else ("states",)
-    ceilings = {kind: ceiling_maps(truth, states, kind) for kind in kinds}
-    last = last_shell(ceilings[kinds[0]], true, shares)
-    return Limits(states, shares, true, ceilings, yardstick(true, shares, truth.grid, last))
+    sampled = truth.state[sound_sample(truth, SAMPLE)]
+    ceilings, best = {"states": ceiling_maps(truth, states, "states")}, None
+    if truth.ensemble.bodies(states[:1]) is not None:
+        both = ceiling_maps(truth, torch.cat([states, sampled]), "motion")
+        ceilings["motion"], best = both[: len(states)], both[len(states) :]
+    last = last_shell(ceilings.get("motion", ceilings["states"]), true, shares)
+    by = yardstick(true, shares, truth.grid, last)
+    bound = cramer_rao(truth[sound_sample(truth, _BOUNDED)])
+    return Limits(states, shares, true, ceilings, sampled, best, by, bound)
 
 
 def pairs_by_state(
@@ -156,4 +169,6 @@ def _ceilings(
     place = nearest_landmark(truth.ensemble, states, known.states)
     if "motion" not in known.ceilings or torch.equal(known.states[place], states):
         return {kind: maps[place] for kind, maps in known.ceilings.items()}
+    if known.sampled_ceiling is not None and torch.equal(known.sampled, states):
+        return {"motion": known.sampled_ceiling}
     return {"motion": ceiling_maps(truth, states, "motion")}

@@ -17,7 +17,7 @@ from morphem.simulate.oracle import nearest_landmark
 from morphem.simulate.particles import Truth
 from morphem.simulate.true_maps import LANDMARKS
 
-_SAMPLE = 100  # particles whose own maps are compared one by one
+SAMPLE = 100  # particles whose own maps are compared one by one
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,14 @@ def plan_maps(truth: Truth, latents: Float[Tensor, "p z"] | None) -> Plan:
         members = (nearest == k).nonzero().flatten()
         goal = place[members].mean(0) if goals is None else goals[k]
         chosen.append(members[(place[members] - goal).square().sum(1).argmin()])
+    return Plan(intact[torch.stack(chosen)], seen, sound_sample(truth, SAMPLE))
+
+
+def sound_sample(truth: Truth, count: int) -> Int[Tensor, "i"]:
+    """Sound particles at random, always the same; all of them if they are fewer."""
+    intact = truth.intact.nonzero().flatten()
     order = torch.randperm(len(intact), generator=torch.Generator().manual_seed(0))
-    return Plan(intact[torch.stack(chosen)], seen, intact[order[:_SAMPLE]])
+    return intact[order[:count]]
 
 
 def write_plan(truth: Truth, latents: Float[Tensor, "p z"], path: Path) -> Plan:

@@ -121,7 +121,8 @@ def _draw_latents(axes: Any, findings: Findings) -> None:
     if latents is None or latents.shape[1] == 0:
         for each in axes:
             each.axis("off")
-        axes[1].text(0.5, 0.5, "no latents: one map for all particles", ha="center", va="center")
+        _draw_words(axes[0], findings.record)
+        axes[1].text(0.5, 0.5, "no latents", ha="center", va="center")
         return
     latents, truth = latents[truth.intact], truth[truth.intact]
     coordinates = truth.ensemble.coordinates
@@ -132,7 +133,7 @@ def _draw_latents(axes: Any, findings: Findings) -> None:
         scores = {**known["coordinates"][coordinate.name], **known["clusters"]}
         _DRAWN[coordinate.kind](place, latents, truth.state[:, k], coordinate, scores)
     for place in axes[1 + len(drawn) :]:
-        _draw_poses(place, findings.record)
+        _draw_words(place, findings.record)
 
 
 def _draw_plane(
@@ -218,23 +219,38 @@ def _draw_label(
 _DRAWN = {"linear": _draw_graded, "circular": _draw_graded, "binary": _draw_binary, "label": _draw_label}
 
 
-def _draw_poses(axes: Axes, record: Mapping[str, Any]) -> None:
-    """What is known of poses, in words."""
+def _draw_words(axes: Axes, record: Mapping[str, Any]) -> None:
+    """The main scores, and what is known of poses, in words."""
     axes.axis("off")
-    poses = record["poses"]
-    lines = ["poses: those of the particle file"]
-    if poses is not None:
-        turn = 180 / torch.pi
-        lines = [f"poses found; hand: {poses['hand']}", "median / mean / 95 %"]
-        lines += [
+    lines = []
+    for series, word in (("by_state", "states"), ("by_image", "single particles")):
+        for name, told in (("deviation_fsc", "deviation FSC"), ("auc", "AUC")):
+            score = record["maps"].get(series, {}).get(name)
+            if score is not None:
+                lines.append(f"{told}, {word}: {score.value:.3f} ({score.floor:.3f} to {score.ceiling:.3f})")
+    for name, scores in ((record["latents"] or {}).get("bodies") or {}).items():
+        if "occupancy_auroc" in scores:
+            lines.append(f"{name} there or not, AUROC: {scores['occupancy_auroc'].value:.3f}")
+    lines += _pose_words(record["poses"])
+    text = "\n".join(lines)
+    axes.text(0.02, 0.98, text, va="top", linespacing=1.7, fontsize=8, transform=axes.transAxes)
+
+
+def _pose_words(poses: Mapping[str, Any] | None) -> list[str]:
+    if poses is None:
+        return ["poses: those of the particle file"]
+    units = (
+        ("view direction (°)", "view_rad", 180 / torch.pi),
+        ("in plane (°)", "in_plane_rad", 180 / torch.pi),
+        ("shift (Å)", "shift_angstrom", 1),
+    )
+    return [
+        f"poses found; hand: {poses['hand']}; median / mean / 95 %",
+        *(
             f"{word}: " + " / ".join(f"{poses[name][part] * unit:.3g}" for part in ("median", "mean", "p95"))
-            for word, name, unit in (
-                ("view direction (°)", "view_rad", turn),
-                ("in plane (°)", "in_plane_rad", turn),
-                ("shift (Å)", "shift_angstrom", 1),
-            )
-        ]
-    axes.text(0.02, 0.95, "\n".join(lines), va="top", linespacing=1.6, transform=axes.transAxes)
+            for word, name, unit in units
+        ),
+    ]
 
 
 def _told(scores: Mapping[str, Any], words: Mapping[str, str]) -> str:
