@@ -87,15 +87,10 @@ def _area(maps: torch.Tensor, true: torch.Tensor) -> float:
 def test_maps_that_know_less_of_the_motion_score_less(metric, true: torch.Tensor, wrong: dict):
     score = {name: metric(maps, true) for name, maps in wrong.items()}
     assert score["truth"] == pytest.approx(1, abs=1e-4)
-    assert score["truth"] > score["one state off"] + 0.01
-    assert score["one state off"] > score["two states off"] + 0.02
-    for name in (
-        "two states off",
-        "smeared over seven states",
-        "blurred to 40 Å",
-        "optional domain always absent",
-    ):
-        assert score["truth"] - 0.02 > score[name] > score["consensus"] + 0.05, name
+    assert score["truth"] > score["one state off"] + 0.02 > score["two states off"] + 0.04
+    assert score["blurred to 40 Å"] < 0.7  # nothing is left on the outer shells
+    for name in ("two states off", "smeared over seven states", "optional domain always absent"):
+        assert score["truth"] - 0.02 > score[name] > score["consensus"] + 0.02, name
 
 
 def test_the_deviation_alone_gives_a_consensus_nothing(true: torch.Tensor, wrong: dict):
