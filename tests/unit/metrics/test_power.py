@@ -1,6 +1,6 @@
 """Whether each metric tells apart what it should: errors of known size, on exact maps and known states.
 
-The figures for the antibody are those of the design's table. They hold for a box of 128 voxels of 3 Å and
+The figures for the antibody were known before the code was. They hold for a box of 128 voxels of 3 Å and
 means over shells 1 … 63, which leave out Nyquist. A form factor common to all atoms cancels.
 """
 
