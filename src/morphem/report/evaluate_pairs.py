@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -11,7 +11,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from morphem.core.types import Frame
-from morphem.report.evaluate_maps import Compared, Yardstick, agreement, last_shell, upright, yardstick
+from morphem.report.evaluate_maps import (
+    Agreement,
+    Compared,
+    Yardstick,
+    agreement,
+    last_shell,
+    upright,
+    yardstick,
+)
 from morphem.report.evaluate_plan import SAMPLE, Plan, sound_sample
 from morphem.report.results import Result
 from morphem.simulate.bounds import CramerRao, cramer_rao
@@ -23,6 +31,16 @@ _BOUNDED = 64  # particles whose Cramér–Rao bounds are computed
 
 
 @dataclass(frozen=True)
+class Ends:
+    """Agreement with the truth of those who know least and most, on some states."""
+
+    states: Float[Tensor, "k q"]
+    shares: Float[Tensor, "k"]
+    floor: Agreement
+    ceilings: dict[str, Agreement]
+
+
+@dataclass(frozen=True)
 class Limits:
     """What a data set allows, whatever the program.
 
@@ -31,20 +49,18 @@ class Limits:
         shares: Of each; they sum to 1.
         true: Exact maps of the landmarks.
         ceilings: Their best maps, by kind of ceiling.
-        sampled: States of the particles that are compared one by one.
-        sampled_ceiling: Their best maps; None where no motion is known.
         by: Masks, floor and last shell.
         bound: Least errors of some particles' states and poses.
+        ends: Of the landmarks, and of the particles that are compared one by one.
     """
 
     states: Float[Tensor, "k q"]
     shares: Float[Tensor, "k"]
     true: Float[Tensor, "k d d d"]
     ceilings: dict[str, Float[Tensor, "k d d d"]]
-    sampled: Float[Tensor, "i q"]
-    sampled_ceiling: Float[Tensor, "i d d d"] | None
     by: Yardstick
     bound: CramerRao
+    ends: tuple[Ends, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,15 +89,15 @@ def limits(truth: Truth) -> Limits:
     states, shares = truth.ensemble.landmarks(LANDMARKS)
     shares = shares / shares.sum()
     true = true_maps(truth, states)
-    sampled = truth.state[sound_sample(truth, SAMPLE)]
-    ceilings, best = {"states": ceiling_maps(truth, states, "states")}, None
-    if truth.ensemble.bodies(states[:1]) is not None:
-        both = ceiling_maps(truth, torch.cat([states, sampled]), "motion")
-        ceilings["motion"], best = both[: len(states)], both[len(states) :]
-    last = last_shell(ceilings.get("motion", ceilings["states"]), true, shares)
-    by = yardstick(true, shares, truth.grid, last)
+    kinds = ("states", "motion") if truth.ensemble.bodies(states[:1]) is not None else ("states",)
+    ceilings = {kind: ceiling_maps(truth, states, kind) for kind in kinds}
+    by = yardstick(true, shares, truth.grid, last_shell(ceilings[kinds[-1]], true, shares))
     bound = cramer_rao(truth[sound_sample(truth, _BOUNDED)])
-    return Limits(states, shares, true, ceilings, sampled, best, by, bound)
+    known = Limits(states, shares, true, ceilings, by, bound)
+    sampled = truth.state[sound_sample(truth, SAMPLE)]
+    equal = torch.full((len(sampled),), 1 / len(sampled))
+    ends = _ends(states, shares, truth, known), _ends(sampled, equal, truth, known)
+    return replace(known, ends=ends)
 
 
 def pairs_by_state(
@@ -123,17 +139,22 @@ def compared(pairs: MapPairs, truth: Truth, known: Limits, by: Yardstick) -> Com
         known: Its limits.
         by: What to measure the pairs with, in the program's frame.
     """
-    own = pairs.true if by is known.by else _seen(pairs.states, truth, known, None)
-    ceilings = _ceilings(pairs.states, truth, known)
-    measured = partial(agreement, shares=pairs.shares, by=known.by)
-    return Compared(
-        states=pairs.states,
-        shares=pairs.shares,
-        found=agreement(pairs.found, pairs.true, pairs.shares, by),
-        floor=measured(known.by.mean.expand_as(own), own),
-        ceilings={kind: measured(maps, own) for kind, maps in ceilings.items()},
-        last=by.last,
-    )
+    at_hand = (each for each in known.ends if _same(each.states, pairs.states))
+    ends = next((each for each in at_hand if _same(each.shares, pairs.shares)), None)
+    ends = _ends(pairs.states, pairs.shares, truth, known) if ends is None else ends
+    found = agreement(pairs.found, pairs.true, pairs.shares, by)
+    return Compared(pairs.states, pairs.shares, found, ends.floor, ends.ceilings, by.last)
+
+
+def _ends(states: Float[Tensor, "k q"], shares: Float[Tensor, "k"], truth: Truth, known: Limits) -> Ends:
+    own = _seen(states, truth, known, None)
+    measured = partial(agreement, true=own, shares=shares, by=known.by)
+    ceilings = {kind: measured(maps) for kind, maps in _ceilings(states, truth, known).items()}
+    return Ends(states, shares, measured(known.by.mean.expand_as(own)), ceilings)
+
+
+def _same(a: Float[Tensor, "*a"], b: Float[Tensor, "*b"]) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b)
 
 
 def _covers(result: Result, rows: Int[Tensor, "k"]) -> bool:
@@ -169,6 +190,4 @@ def _ceilings(
     place = nearest_landmark(truth.ensemble, states, known.states)
     if "motion" not in known.ceilings or torch.equal(known.states[place], states):
         return {kind: maps[place] for kind, maps in known.ceilings.items()}
-    if known.sampled_ceiling is not None and torch.equal(known.sampled, states):
-        return {"motion": known.sampled_ceiling}
     return {"motion": ceiling_maps(truth, states, "motion")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from morphem.core.types import Frame, Poses
 from morphem.engine.reconstruction import Reconstruction
 from morphem.models.gaussian_density import AnchoredMixture
 from morphem.report.evaluate import evaluate_result, judged
+from morphem.report.evaluate_maps import upright
 from morphem.report.evaluate_pairs import Limits, limits
+from morphem.report.evaluate_poses import found_frame
 from morphem.report.results import Parts, Result, as_result
 from morphem.simulate.hinge import hinge
 from morphem.simulate.particles import Conditions, Truth, known_truth
@@ -50,6 +53,11 @@ def still(truth: Truth) -> Result:
     return Result(lambda rows: mean.expand(len(rows), -1, -1, -1), latents=latents)
 
 
+def cut(truth: Truth, part: Tensor) -> Callable[[int], Parts]:
+    """The molecule's own points, cut into parts."""
+    return lambda row: Parts(truth.ensemble.points(truth.state[row][None])[0][0], part)
+
+
 @pytest.fixture(scope="module")
 def limit(truth: Truth) -> Limits:
     return limits(truth)
@@ -62,7 +70,8 @@ def scores(result: Result, truth: Truth, limit: Limits) -> dict:
 @pytest.fixture(scope="module")
 def known(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
     out = tmp_path_factory.mktemp("known")
-    return evaluate_result(knowing(truth), truth, out), out
+    result = replace(knowing(truth), parts=cut(truth, truth.ensemble.labels))
+    return evaluate_result(result, truth, out), out
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +141,9 @@ def test_the_last_shell_is_the_same_for_every_method(known: tuple[dict, Path], u
     assert 1 < known[0]["shells"]["last"] <= 8
 
 
-def test_dark_protein_is_turned_over(truth: Truth, known: tuple[dict, Path], limit: Limits):
-    bright = knowing(truth)
-    dark = replace(bright, decode=lambda rows: -bright.decode(rows))
-    assert scores(dark, truth, limit)["maps"] == known[0]["maps"]
+def test_dark_protein_is_turned_over(truth: Truth):
+    maps = torch.stack([truth.volume(state).voxels for state in truth.state[:4]])
+    assert (upright(-2 * maps, maps), upright(maps, maps)) == (-1, 1)
 
 
 @pytest.mark.parametrize("hand", [1, -1])
@@ -156,9 +164,8 @@ def test_a_result_in_another_frame_is_judged_in_that_frame(
     assert own == pytest.approx(usual, abs=0.005)  # corners of the box are others
 
 
-def test_poses_of_the_particle_file_are_not_judged(truth: Truth, limit: Limits):
-    written = replace(knowing(truth), poses=Poses(truth.poses.rotation + 1e-6, truth.poses.shift))
-    assert scores(written, truth, limit)["poses"] is None
+def test_poses_of_the_particle_file_are_not_judged(truth: Truth):
+    assert found_frame(Poses(truth.poses.rotation + 1e-6, truth.poses.shift), truth) is None
 
 
 def test_scores_and_a_page_of_pictures_are_left_in_the_folder(known: tuple[dict, Path]):
@@ -200,18 +207,10 @@ def test_gaussians_that_are_not_seen_have_no_part(truth: Truth):
 def test_the_true_bodies_as_parts_have_a_rand_index_of_one_and_a_wrong_cut_less(
     truth: Truth, known: tuple[dict, Path], limit: Limits
 ):
-    bodies = truth.ensemble.labels
     halves = (truth.ensemble.points(torch.tensor([[0.5, 1.0]]))[0][0, :, 0] > 0).long()
-    assert known[0]["parts"] is None
-    found = []
-    for part in (bodies, halves):
-        cut = replace(
-            knowing(truth),
-            parts=lambda row, part=part: Parts(truth.ensemble.points(truth.state[row][None])[0][0], part),
-        )
-        found.append(scores(cut, truth, limit)["parts"]["adjusted_rand"]["value"])
-    assert found[0] == 1
-    assert found[1] < 0.5
+    wrong = scores(replace(still(truth), parts=cut(truth, halves)), truth, limit)
+    assert known[0]["parts"]["adjusted_rand"]["value"] == 1
+    assert wrong["parts"]["adjusted_rand"]["value"] < 0.5
 
 
 def test_latents_of_another_set_are_refused(truth: Truth, limit: Limits):

@@ -16,7 +16,7 @@ from morphem.core.types import Volume
 from morphem.data.errors import DataError, MetadataWarning
 from morphem.data.mrc import write_map
 from morphem.report.evaluate import evaluate, judged, open_result
-from morphem.report.evaluate_pairs import limits
+from morphem.report.evaluate_pairs import Limits, limits
 from morphem.report.evaluate_plan import plan_maps, write_plan
 from morphem.report.map_folder import read_latents, read_map_folder
 from morphem.report.results import Result
@@ -38,6 +38,11 @@ def data(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_dataset(folder, truth)
     return folder
+
+
+@pytest.fixture(scope="module")
+def limit(truth: Truth) -> Limits:
+    return limits(truth)
 
 
 def folder_with(tmp_path: Path, table: str, grid: Grid = GRID, names: tuple[str, ...] = ("a", "b")) -> Path:
@@ -147,7 +152,9 @@ def test_a_folder_that_was_not_simulated_is_no_truth(tmp_path: Path):
         evaluate(tmp_path, tmp_path, tmp_path)
 
 
-def test_maps_made_by_the_plan_score_as_the_program_that_made_them(tmp_path: Path, data: Path, truth: Truth):
+def test_maps_made_by_the_plan_score_as_the_program_that_made_them(
+    tmp_path: Path, data: Path, truth: Truth, limit: Limits
+):
     late = torch.tensor([0.1, 0.0])
     own = Result(lambda rows: torch.stack([truth.volume(s + late).voxels for s in truth.state[rows]]))
     own = replace(own, latents=truth.state)
@@ -155,7 +162,6 @@ def test_maps_made_by_the_plan_score_as_the_program_that_made_them(tmp_path: Pat
     np.save(tmp_path / "latents.npy", truth.state.numpy())
     for k, voxels in enumerate(own.decode(wanted)):
         write_map(tmp_path / f"vol_{k:03d}.mrc", Volume(voxels, GRID))
-    limit = limits(truth)
     read = judged(read_map_folder(tmp_path, data, truth), truth, limit).written()
     expected = judged(own, truth, limit).written()
     assert read["maps"] == expected["maps"]
@@ -164,12 +170,12 @@ def test_maps_made_by_the_plan_score_as_the_program_that_made_them(tmp_path: Pat
 
 
 def test_particles_that_a_program_chose_itself_are_judged_one_by_one(
-    tmp_path: Path, data: Path, truth: Truth
+    tmp_path: Path, data: Path, truth: Truth, limit: Limits
 ):
     (tmp_path / "maps.csv").write_text("file,particle\na.mrc,5\nb.mrc,9\n")
     for name, particle in (("a", 5), ("b", 9)):
         write_map(tmp_path / f"{name}.mrc", truth.volume(truth.state[particle]))
-    record = judged(read_map_folder(tmp_path, data, truth), truth, limits(truth)).written()
+    record = judged(read_map_folder(tmp_path, data, truth), truth, limit).written()
     assert list(record["maps"]) == ["by_image"]
     assert record["maps"]["by_image"]["count"] == 2
     assert record["maps"]["by_image"]["deviation_fsc"]["value"] > 0.999
