@@ -111,7 +111,7 @@ def _as_a_whole(latents: Float[Tensor, "p z"], truth: Truth) -> dict[str, Any]:
     some = torch.randperm(len(latents), generator=torch.Generator().manual_seed(1))[:_SAMPLE]
     place, known = latents[some], truth[some]
     places = {
-        "state": embedded(truth.ensemble.coordinates, known.state),
+        "state": _state_points(known),
         "pose": known.poses.rotation.flatten(1),
         "ctf": known.optics.defocus_u.log()[:, None],
     }
@@ -125,6 +125,17 @@ def _as_a_whole(latents: Float[Tensor, "p z"], truth: Truth) -> dict[str, Any]:
             for name, points in places.items()
         },
     }
+
+
+def _state_points(truth: Truth) -> Float[Tensor, "n e"]:
+    """States as points between which distances mean something; different labels are equally far apart."""
+    points = []
+    for column, coordinate in zip(truth.state.T, truth.ensemble.coordinates, strict=True):
+        if coordinate.kind == "label":
+            points.append(torch.nn.functional.one_hot(column.unique(return_inverse=True)[1]).to(column))
+        else:
+            points.append(embedded((coordinate,), column[:, None]))
+    return torch.cat(points, 1)
 
 
 def decoded_occupancy(

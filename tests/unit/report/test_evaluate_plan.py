@@ -10,9 +10,13 @@ import pytest
 import torch
 
 from morphem.core.grid import Grid
+from morphem.data.atoms import Atoms
+from morphem.report.evaluate_latents import latent_scores
 from morphem.report.evaluate_plan import embedded, plan_maps, write_plan
+from morphem.simulate.bounds import CramerRao
 from morphem.simulate.ensembles import Coordinate
 from morphem.simulate.hinge import hinge
+from morphem.simulate.molecules import composition
 from morphem.simulate.particles import Conditions, Truth, known_truth
 from morphem.simulate.true_maps import LANDMARKS
 
@@ -83,3 +87,23 @@ def test_the_ends_of_a_circle_are_near_to_each_other():
     circle = (Coordinate("angle (rad)", "circular"),)
     a, b, c = embedded(circle, torch.tensor([[0.01], [2 * torch.pi - 0.01], [1.0]]))
     assert float((a - b).norm()) < 0.03 < float((a - c).norm())
+
+
+def test_labels_that_differ_are_far_apart_whatever_their_numbers():
+    """Latents that tell three labels apart are told to, although 0 is nearer to 1 than to 2 as a number."""
+    atoms = Atoms(
+        path=Path("three.pdb"),
+        positions=np.random.default_rng(0).normal(0, 20, (30, 3)),
+        element=np.full(30, 6),
+        occupancy=np.ones(30),
+        chain=np.array(["A"] * 10 + ["B"] * 10 + ["C"] * 10),
+        residue=np.arange(30),
+        name=np.full(30, "CA"),
+    )
+    molecule = composition(atoms, {"b": "B", "c": "C"}, [[], ["b"], ["c"]])
+    truth = known_truth(molecule, torch.arange(300), Grid(16, 8.0), 0, Conditions(), unit=1.0)
+    place = torch.nn.functional.one_hot(truth.state[:, 0].long(), 3).float()
+    noise = 0.01 * torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
+    scores = latent_scores(place + noise, truth, CramerRao(torch.zeros(1, 0), torch.zeros(1, 0), ()))
+    assert scores["information_imbalance"]["state"].value < 0.05
+    assert scores["neighbourhood_overlap"].value > 0.95
