@@ -271,9 +271,12 @@ def draw_curves(axes: Any, rows: list[Row]) -> None:
     if ceiling is not None:
         curve = ceiling["deviation_fsc"]
         axes.plot(_frequencies(curve, extent), curve[1:], color="0.6", linestyle="--", label="ceiling")
+    told = set()
     for row, colour in zip(rows, _colours(rows), strict=True):
         curve = row["evaluation"]["curves"]["found"]["deviation_fsc"]
-        axes.plot(_frequencies(curve, extent), curve[1:], color=colour, label=named(row))
+        label = None if row["label"] in told else named(row)
+        axes.plot(_frequencies(curve, extent), curve[1:], color=colour, label=label)
+        told.add(row["label"])
     axes.axvline(last / extent, color="0.6", linewidth=0.8, linestyle=":")
     axes.set(xlabel="spatial frequency, 1/Å", ylabel="deviation FSC", ylim=(-0.1, 1.03))
     axes.legend(fontsize=7, frameon=False)

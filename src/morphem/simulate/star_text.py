@@ -26,7 +26,9 @@ def _star(truth: Truth, stack: str) -> str:
     grid, optics = truth.grid, truth.optics[first]
     table = {
         "rlnOpticsGroup": [str(group + 1) for group in groups.tolist()],
-        "rlnOpticsGroupName": [f"simulated{group + 1}" for group in groups.tolist()],
+        "rlnOpticsGroupName": [
+            "simulated" if len(groups) == 1 else f"simulated{group + 1}" for group in groups.tolist()
+        ],
         "rlnImagePixelSize": [f"{grid.pixel_size:.6f}"] * len(groups),
         "rlnImageSize": [str(grid.box)] * len(groups),
         "rlnImageDimensionality": ["2"] * len(groups),

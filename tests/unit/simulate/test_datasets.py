@@ -169,7 +169,7 @@ def rows_of_others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     conditions = Conditions(snr=1e-3, noise_colour=30.0, log_defocus=9.4, voltage_kv=200.0)
     write_dataset(folder, plan(hinge(), 600, Grid(32, 8.0), 7, conditions))
     star = folder / "particles.star"
-    text = star.read_text().replace("1 simulated1 ", "1 first ")
+    text = star.read_text().replace("1 simulated ", "1 first ")
     head, _, rest = text.partition("1 first ")
     line, _, after = rest.partition("\n")
     lines = [f"{head}1 first {line}", f"2 second {line}"]
