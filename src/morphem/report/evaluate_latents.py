@@ -12,10 +12,9 @@ from morphem.metrics.clusters import adjusted_mutual_information, adjusted_rand,
 from morphem.metrics.coordinates import coordinate_error
 from morphem.metrics.latents import auroc, latent_auroc, latent_rank_correlation
 from morphem.metrics.neighbours import information_imbalance, neighbourhood_overlap
-from morphem.report.evaluate_plan import embedded
 from morphem.report.score import Score
 from morphem.simulate.bounds import CramerRao
-from morphem.simulate.ensembles import AbstractEnsemble, Coordinate
+from morphem.simulate.ensembles import AbstractEnsemble, Coordinate, embedded
 from morphem.simulate.particles import Truth
 
 _SAMPLE = 2000  # particles whose distances are compared

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from morphem.data.atomic import atomic_path
-from morphem.simulate.ensembles import Coordinate
+from morphem.simulate.ensembles import embedded
 from morphem.simulate.oracle import nearest_landmark
 from morphem.simulate.particles import Truth
 from morphem.simulate.true_maps import LANDMARKS
@@ -91,12 +91,3 @@ def write_plan(truth: Truth, latents: Float[Tensor, "p z"], path: Path) -> Plan:
     np.save(path.with_suffix(".npy"), chosen, allow_pickle=False)
     np.savetxt(path.with_suffix(".txt"), chosen)
     return plan
-
-
-def embedded(coordinates: tuple[Coordinate, ...], state: Float[Tensor, "n q"]) -> Float[Tensor, "n e"]:
-    """States as points between which distances mean something: circles as circles."""
-    columns = []
-    for column, coordinate in zip(state.T, coordinates, strict=True):
-        circular = coordinate.kind == "circular"
-        columns += [column.cos(), column.sin()] if circular else [column]
-    return torch.stack(columns, 1)

@@ -197,6 +197,15 @@ class PointEnsemble(AbstractEnsemble):
         return self.motion.landmarks(count)
 
 
+def embedded(coordinates: tuple[Coordinate, ...], state: Float[Tensor, "n q"]) -> Float[Tensor, "n e"]:
+    """States as points between which distances mean something: circles as circles."""
+    columns = []
+    for column, coordinate in zip(state.T, coordinates, strict=True):
+        circular = coordinate.kind == "circular"
+        columns += [column.cos(), column.sin()] if circular else [column]
+    return torch.stack(columns, 1)
+
+
 def moved(
     rest: Float[Tensor, "g 3"], labels: Int[Tensor, "g"], bodies: Bodies
 ) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g"]]:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from morphem.simulate.ensembles import embedded
 from morphem.simulate.particles import Truth
 
 _MOST = 8  # directions of states without an order
@@ -18,16 +19,11 @@ def true_latents(truth: Truth) -> Float[Tensor, "n z"]:
     A linear or binary coordinate is one number, a circular one its cosine and sine; states without an order
     are told apart by the poses and presence of their bodies, in their principal directions (8 at most).
     """
-    columns = []
-    for q, coordinate in enumerate(truth.ensemble.coordinates):
-        value = truth.state[:, q]
-        if coordinate.kind == "circular":
-            columns += [value.cos(), value.sin()]
-        elif coordinate.kind == "label":
-            columns += list(_by_bodies(truth).T)
-        else:
-            columns.append(value)
-    latents = torch.stack(columns, 1)
+    coordinates = zip(truth.state.split(1, 1), truth.ensemble.coordinates, strict=True)
+    latents = torch.cat(
+        [_by_bodies(truth) if one.kind == "label" else embedded((one,), value) for value, one in coordinates],
+        1,
+    )
     return (latents - latents.mean(0)) / latents.std(0).clamp(min=1e-6)
 
 

@@ -12,9 +12,9 @@ import torch
 from morphem.core.grid import Grid
 from morphem.data.atoms import Atoms
 from morphem.report.evaluate_latents import latent_scores
-from morphem.report.evaluate_plan import embedded, plan_maps, write_plan
+from morphem.report.evaluate_plan import plan_maps, write_plan
 from morphem.simulate.bounds import CramerRao
-from morphem.simulate.ensembles import Coordinate
+from morphem.simulate.ensembles import Coordinate, embedded
 from morphem.simulate.hinge import hinge
 from morphem.simulate.molecules import composition
 from morphem.simulate.particles import Conditions, Truth, known_truth
