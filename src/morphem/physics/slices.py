@@ -44,13 +44,19 @@ def sample_slices(
 ) -> Complex[Tensor, "b d h"]:
     """Slices ``F(Aᵀ (fx, fy, 0))`` of a padded transform."""
     inside = disc(grid, transform.device)
-    points, mirrored = _points(rotation.to(transform.real.dtype), grid, inside)
-    table = torch.view_as_real(transform).permute(3, 0, 1, 2)
-    real, imaginary = _interpolate(table, points)
-    values = torch.complex(real, torch.where(mirrored, -imaginary, imaginary))
     slices = transform.new_zeros(len(rotation), grid.box, grid.half)
-    slices[:, inside] = values
+    slices[:, inside] = sample_plane(transform[None], rotation, _fractions(grid, inside))[0]
     return slices
+
+
+def sample_plane(
+    transforms: Complex[Tensor, "c e e q"], rotation: Float[Tensor, "b 3 3"], plane: Float[Tensor, "m 2"]
+) -> Complex[Tensor, "c b m"]:
+    """Values of several padded transforms at frequencies ``(x, y)`` of slices, fractions of Nyquist."""
+    points, mirrored = _points(rotation.to(transforms.real.dtype), plane)
+    table = torch.view_as_real(transforms).permute(0, 4, 1, 2, 3).flatten(0, 1)
+    real, imaginary = _interpolate(table, points).unflatten(0, (-1, 2)).unbind(1)
+    return torch.complex(real, torch.where(mirrored, -imaginary, imaginary))
 
 
 def insert_slices(
@@ -61,11 +67,28 @@ def insert_slices(
     Exact for the inner product ``Re Σ a* b`` over the entries of both arrays.
     """
     inside = disc(grid, slices.device)
-    points, mirrored = _points(rotation.to(slices.real.dtype), grid, inside)
-    values = slices[:, inside]
+    return insert_plane(slices[None, :, inside], rotation, _fractions(grid, inside), padding * grid.box)[0]
+
+
+def insert_plane(
+    values: Complex[Tensor, "c b m"],
+    rotation: Float[Tensor, "b 3 3"],
+    plane: Float[Tensor, "m 2"],
+    padded: int,
+) -> Complex[Tensor, "c e e q"]:
+    """Adjoint of :func:`sample_plane`, for transforms padded to ``padded`` voxels."""
+    points, mirrored = _points(rotation.to(values.real.dtype), plane)
     imaginary = torch.where(mirrored, -values.imag, values.imag)
-    table = _spread(torch.stack([values.real, imaginary]), points, padding * grid.box)
-    return torch.complex(table[0], table[1])
+    table = _spread(torch.stack([values.real, imaginary], 1).flatten(0, 1), points, padded)
+    return torch.view_as_complex(table.unflatten(0, (-1, 2)).permute(0, 2, 3, 4, 1).contiguous())
+
+
+def insert_density(
+    values: Float[Tensor, "c b m"], rotation: Float[Tensor, "b 3 3"], plane: Float[Tensor, "m 2"], padded: int
+) -> Float[Tensor, "c e e q"]:
+    """Sums of real values, such as weights, that a frequency and its Friedel mate have in common."""
+    points, _ = _points(rotation.to(values.dtype), plane)
+    return _spread(values, points, padded)
 
 
 def insert_weighted(
@@ -81,12 +104,11 @@ def insert_weighted(
     counts once, so entries of the self-conjugate column, present twice, count one half.
     """
     inside = disc(grid, slices.device)
-    points, mirrored = _points(rotation.to(weights.dtype), grid, inside)
-    share = _column_share(grid, weights)
-    values, weight = (slices * share)[:, inside], (weights * share)[:, inside]
-    imaginary = torch.where(mirrored, -values.imag, values.imag)
-    table = _spread(torch.stack([values.real, imaginary, weight]), points, padding * grid.box)
-    return torch.complex(table[0], table[1]), table[2]
+    share, plane = _column_share(grid, weights), _fractions(grid, inside)
+    values, weight = (slices * share)[None, :, inside], (weights * share)[None, :, inside]
+    padded = padding * grid.box
+    numerator = insert_plane(values, rotation, plane, padded)[0]
+    return numerator, insert_density(weight, rotation, plane, padded)[0]
 
 
 def solve_insertion(
@@ -132,12 +154,16 @@ def disc(grid: Grid, device: torch.device | str | None = None) -> Bool[Tensor, "
     return y[:, None].square() + x.square() < (grid.box // 2) ** 2
 
 
+def _fractions(grid: Grid, inside: Bool[Tensor, "d h"]) -> Float[Tensor, "m 2"]:
+    """Frequencies of the disc as fractions of Nyquist."""
+    return grid.frequencies(inside.device)[inside] / grid.nyquist
+
+
 def _points(
-    rotation: Float[Tensor, "b 3 3"], grid: Grid, inside: Bool[Tensor, "d h"]
+    rotation: Float[Tensor, "b 3 3"], plane: Float[Tensor, "m 2"]
 ) -> tuple[Float[Tensor, "b m 3"], Bool[Tensor, "b m"]]:
-    """Places of the disc in the map's frame, as fractions of Nyquist with x ≥ 0, and which were mirrored."""
-    plane = grid.frequencies(rotation.device, rotation.dtype)[inside] / grid.nyquist
-    points = plane @ rotation[:, :2]
+    """Places of a slice in the map's frame, as fractions of Nyquist with x ≥ 0, and which were mirrored."""
+    points = plane.to(rotation) @ rotation[:, :2]
     mirrored = points[..., 0] < 0
     return torch.where(mirrored[..., None], -points, points), mirrored
 
