@@ -212,6 +212,7 @@ def moved(
     """Points that ride on rigid bodies, and their presence."""
     out = rest.new_empty(len(bodies), len(rest), 3)
     for body in range(bodies.presence.shape[1]):
-        own = labels == body
-        out[:, own] = rest[own] @ bodies.rotation[:, body].mT + bodies.offset[:, body, None]
+        own = (labels == body).nonzero()[:, 0]
+        placed = rest[own] @ bodies.rotation[:, body].mT + bodies.offset[:, body, None]
+        out.index_copy_(1, own, placed)
     return out, bodies.presence[:, labels]
