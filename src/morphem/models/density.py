@@ -25,6 +25,7 @@ DENSITIES = {
     "VoxelDensity": "morphem.models.density",
     "PartMixture": "morphem.models.gaussian_density",
     "AnchoredMixture": "morphem.models.gaussian_density",
+    "HartleyField": "morphem.models.neural_density",
 }
 
 Density = TypeVar("Density", bound="AbstractDensity")
