@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -58,10 +57,20 @@ class SimulateOptions:
     motion: Annotated[Motion, _Flat] = Motion()
     atoms: Scattering = Scattering()
 
+    def __post_init__(self) -> None:
+        if self.particles is not None and self.pixel_size is not None:
+            met = (
+                f"--pixel-size {self.pixel_size:g} was given, but {self.particles} says how large pixels are"
+            )
+            raise ValueError(f"{met}; leave it out, and give --box for more or fewer over the same extent")
+        if self.measure_noise and self.particles is None:
+            met = "--measure-noise was given without images to measure"
+            raise ValueError(f"{met}; name their file with --particles, or give --noise-colour")
+
 
 def simulate(arguments: list[str]) -> int:
     """Write a simulated set."""
-    options = tyro.cli(SimulateOptions, args=arguments, prog="morphem simulate", default=_defaults(arguments))
+    options = _parsed(arguments)
     from morphem.engine.progress import Progress
     from morphem.engine.signals import stop_at_once
     from morphem.simulate.datasets import write_dataset
@@ -80,13 +89,13 @@ def simulate(arguments: list[str]) -> int:
     return 0
 
 
-def _defaults(arguments: list[str]) -> SimulateOptions:
-    """Those of the recipe and tier that are named, so that ``--help`` shows them."""
-    words = [part for argument in arguments for part in argument.split("=")]
-    recipe = RECIPES[next((word for word in words if word in RECIPES), "igg-1d")]
-    named = next((after for word, after in pairwise(words) if word == "--tier"), "small")
-    tier = named if named in TIERS else "small"
-    return SimulateOptions(seen=recipe.seen(tier))
+def _parsed(arguments: list[str]) -> SimulateOptions:
+    """What was asked for; conditions are the recipe's and the tier's by default, as ``--help`` shows."""
+    words = [word for word in arguments if word not in ("-h", "--help")]
+    named = tyro.cli(SimulateOptions, args=words, prog="morphem simulate")
+    recipe = RECIPES[next((source for source in named.source if source in RECIPES), "igg-1d")]
+    usual = SimulateOptions(seen=recipe.seen(named.tier))
+    return tyro.cli(SimulateOptions, args=arguments, prog="morphem simulate", default=usual)
 
 
 def _planned(options: SimulateOptions) -> Truth:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+_DEGREES = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="DEGREES",
+    instance_from_str=lambda words: math.radians(float(words[0])),
+    is_instance=lambda value: isinstance(value, float | int),
+    str_from_instance=lambda angle: [f"{math.degrees(angle):.4g}"],
+)
+Angle = Annotated[float, _DEGREES]  # rad; users read and write degrees
 
 
 @dataclass(frozen=True)
@@ -31,8 +43,8 @@ class Conditions:
     """Envelope ``exp(−B s²/4)``, Å²."""
     contrast_spread: float = 0.0
     """Standard deviation of the logarithm of an unreported factor on each image's signal."""
-    rotation_error: float = 0.0
-    """Standard deviation of the reported rotations about each axis, rad."""
+    rotation_error: Angle = 0.0
+    """Standard deviation of the reported rotations about each axis; rad in Python, else degrees."""
     shift_error: float = 0.0
     """Standard deviation of the reported shifts along each axis, Å."""
     junk: float = 0.0
@@ -41,8 +53,8 @@ class Conditions:
     """Power of the noise at zero frequency to that at Nyquist; 1 is white."""
     preferred: float = 0.0
     """Share of particles that lie on one side: seen along the molecule's z axis, give or take."""
-    preferred_spread: float = 0.2
-    """Standard deviation of their tilt about each axis, rad."""
+    preferred_spread: Angle = 0.2
+    """Standard deviation of their tilt about each axis; rad in Python, else degrees."""
 
     def __post_init__(self) -> None:
         if self.snr <= 0 or self.noise_colour <= 0:
