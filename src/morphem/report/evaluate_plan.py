@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from morphem.data.atomic import atomic_path
+from morphem.report.evaluate_checks import note_dataset
 from morphem.simulate.ensembles import embedded
 from morphem.simulate.oracle import nearest_landmark
 from morphem.simulate.particles import Truth
@@ -72,7 +73,8 @@ def write_plan(truth: Truth, latents: Float[Tensor, "p z"], path: Path) -> Plan:
     """Write a table of the maps that a program should make, and the latents to make them at.
 
     Beside ``NAME.csv``, which can serve as ``maps.csv``, lie ``NAME.npy`` and ``NAME.txt``: the latents in
-    the order of the table. Maps are called as cryoDRGN's ``eval_vol --zfile NAME.txt`` calls them.
+    the order of the table; and ``NAME.json``, which tells of which set it is. Maps are called as cryoDRGN's
+    ``eval_vol --zfile NAME.txt`` calls them.
     """
     if len(latents) != len(truth):
         met = f"{len(latents)} latents were given, the set has {len(truth)} particles"
@@ -87,6 +89,7 @@ def write_plan(truth: Truth, latents: Float[Tensor, "p z"], path: Path) -> Plan:
         for k, particle in enumerate(particles.tolist()):
             ends = " ".join(end for end, members in serves.items() if particle in members)
             table.writerow((f"vol_{k:03d}.mrc", particle, ends))
+    note_dataset(path, truth)
     chosen = latents[particles].numpy()
     np.save(path.with_suffix(".npy"), chosen, allow_pickle=False)
     np.savetxt(path.with_suffix(".txt"), chosen)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import math
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +16,17 @@ from torch import Tensor
 from morphem.core.fourier import resize_map
 from morphem.core.grid import Grid
 from morphem.core.types import Poses
-from morphem.data.errors import DataError, MetadataWarning
+from morphem.data.errors import DataError
 from morphem.data.foreign import read_arrays, read_poses
 from morphem.data.metadata import read_metadata
 from morphem.data.mrc import read_map
+from morphem.report.evaluate_checks import (
+    refuse_another_dataset,
+    refuse_other_extents,
+    refuse_other_images,
+    refuse_other_latents,
+    refuse_unknown_states,
+)
 from morphem.report.results import Result
 from morphem.simulate.particles import Truth
 
@@ -33,11 +38,13 @@ class MapTable:
     """What ``maps.csv`` says.
 
     Attributes:
+        path: Of the table.
         files: A map each.
         particles: At whose latent each was made; or
         states: the true state that each stands for.
     """
 
+    path: Path
     files: tuple[Path, ...]
     particles: Int[Tensor, "m"] | None
     states: Float[Tensor, "m q"] | None
@@ -46,6 +53,9 @@ class MapTable:
 def read_map_folder(folder: Path, data: Path, truth: Truth) -> Result:
     """Result of another program: ``maps.csv`` and its maps; latents and poses where there are files of them.
 
+    Maps of another extent, states that the set does not have, and what was planned for another set or at
+    other latents are refused. That nameless rows of latents are in the set's order cannot be told.
+
     Args:
         folder: With ``latents.npy``, ``z.pkl`` or cryoDRGN's ``z.N.pkl`` (the last one counts); and
             ``poses.star``, ``poses.pkl`` or ``pose.N.pkl`` if the program found poses.
@@ -53,9 +63,12 @@ def read_map_folder(folder: Path, data: Path, truth: Truth) -> Result:
         truth: Of the set.
     """
     table = read_map_table(folder, truth)
+    latents = _latents(folder, truth)
+    if table.particles is not None:
+        refuse_other_latents(table.path, table.particles, latents)
     return Result(
         decode=lambda rows: _decoded(table, rows, truth.grid),
-        latents=_latents(folder, truth),
+        latents=latents,
         poses=_poses(folder, data, len(truth)),
         particles=table.particles,
         states=table.states,
@@ -85,14 +98,27 @@ def read_map_table(folder: Path, truth: Truth) -> MapTable:
         raise DataError("MAPS-001", f"{met}; they should be {wanted}")
     files = tuple(folder / row["file"].strip() for row in rows)
     _refuse_missing(path, files)
+    refuse_another_dataset(path, truth)
+    refuse_other_extents(files, truth.grid)
     if states:
-        return MapTable(files, None, torch.tensor([[_number(path, row, s) for s in states] for row in rows]))
+        given = torch.tensor([[_number(path, row, name) for name in states] for row in rows])
+        refuse_unknown_states(path, given, truth)
+        return MapTable(path, files, None, given)
+    return MapTable(path, files, _particles(path, rows, len(truth)), None)
+
+
+def _particles(path: Path, rows: list[dict[str, str]], n: int) -> Int[Tensor, "m"]:
+    """Particles that a table names, each once."""
     particles = torch.tensor([int(_number(path, row, "particle")) for row in rows])
-    outside = particles[(particles < 0) | (particles >= len(truth))]
+    outside = particles[(particles < 0) | (particles >= n)]
     if len(outside):
-        met = f"{path} names particle {int(outside[0])}, the set has 0 to {len(truth) - 1}"
+        met = f"{path} names particle {int(outside[0])}, the set has 0 to {n - 1}"
         raise DataError("MAPS-002", f"{met}; particles are counted from 0 in the order of the particle file")
-    return MapTable(files, particles, None)
+    each, times = particles.unique(return_counts=True)
+    if len(each) < len(particles):
+        met = f"{path} names {int((times > 1).sum())} particles twice, such as {int(each[times.argmax()])}"
+        raise DataError("MAPS-002", f"{met}; give one map of each")
+    return particles
 
 
 def read_latents(path: Path) -> Float[Tensor, "p z"]:
@@ -168,10 +194,11 @@ def _poses(folder: Path, data: Path, n: int) -> Poses | None:
     if path.suffix == ".pkl":
         rotation, shift = read_poses(path, read_metadata(data / "particles.star"))
         return Poses(torch.from_numpy(rotation).float(), torch.from_numpy(shift).float())
-    poses = read_metadata(path).poses
-    if len(poses) != n:
-        raise DataError("COUNT-001", f"{path} has {len(poses)} poses, the set has {n} particles")
-    return poses
+    found = read_metadata(path)
+    if len(found.poses) != n:
+        raise DataError("COUNT-001", f"{path} has {len(found.poses)} poses, the set has {n} particles")
+    refuse_other_images(path, found, read_metadata(data / "particles.star"))
+    return found.poses
 
 
 def _last(folder: Path, stem: str) -> Path | None:
@@ -192,14 +219,4 @@ def _decoded(table: MapTable, rows: Int[Tensor, "k"], grid: Grid) -> Float[Tenso
 
 def _on_grid(path: Path, grid: Grid) -> Float[Tensor, "d d d"]:
     """A map on the grid of the set, resampled if it has another box over the same extent."""
-    volume = read_map(path)
-    own = volume.grid
-    if own.box == grid.box and own.pixel_size == 1:  # what programs write that were not told the pixel size
-        if grid.pixel_size != 1:
-            told = f"the header of {path.name} says 1 Å a pixel; taken as {grid.pixel_size:g} Å like the set"
-            warnings.warn(told, MetadataWarning, stacklevel=2)
-        return volume.voxels
-    if not math.isclose(own.extent, grid.extent, rel_tol=0.005):
-        met = f"{path} spans {own.box} × {own.pixel_size:g} = {own.extent:g} Å, the set {grid.extent:g} Å"
-        raise DataError("BOX-001", f"{met}; crop or pad the map to the extent of the set's images")
-    return resize_map(volume.voxels, grid.box)
+    return resize_map(read_map(path, grid.pixel_size).voxels, grid.box)

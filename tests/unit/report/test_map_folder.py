@@ -16,13 +16,16 @@ from morphem.core.types import Volume
 from morphem.data.errors import DataError, MetadataWarning
 from morphem.data.mrc import write_map
 from morphem.report.evaluate import evaluate, judged, open_result
+from morphem.report.evaluate_checks import refuse_unknown_states
 from morphem.report.evaluate_pairs import Limits, limits
 from morphem.report.evaluate_plan import plan_maps, write_plan
 from morphem.report.map_folder import read_latents, read_map_folder
 from morphem.report.results import Result
 from morphem.simulate.datasets import plan, write_dataset
+from morphem.simulate.ensembles import Bodies, Coordinate, PointEnsemble
 from morphem.simulate.hinge import hinge
-from morphem.simulate.particles import Conditions, Truth
+from morphem.simulate.motions import TableMotion
+from morphem.simulate.particles import Conditions, Truth, known_truth
 
 GRID = Grid(16, 16.0)
 IMAGES = 120
@@ -83,6 +86,9 @@ def test_maps_may_be_given_by_state(tmp_path: Path, data: Path, truth: Truth, co
         ("file,particle\na.mrc,third\n", "MAPS-002", "'third', not a number"),
         ("file,particle\na.mrc,1\nc.mrc,2\n", "MAPS-004", "1 of 2 maps .* c.mrc"),
         ("file,particle\n", "MAPS-004", "names no map"),
+        ("file,particle\na.mrc,1\nb.mrc,1\n", "MAPS-002", "1 particles twice, such as 1"),
+        ("file,state1,state2\na.mrc,20,1\n", "MAPS-002", r"angle \(rad\) 20, .* angles in rad"),
+        ("file,state1,state2\na.mrc,0.2,0.5\n", "MAPS-002", r"\(0 or 1\) 0.5, the set has 0, 1"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_by_what_is_wrong(
@@ -102,16 +108,17 @@ def test_a_map_of_another_box_over_the_same_extent_is_resampled(tmp_path: Path, 
 
 
 def test_a_map_of_another_extent_is_refused(tmp_path: Path, data: Path, truth: Truth):
-    found = read_map_folder(folder_with(tmp_path, "file,particle\na.mrc,3\n", Grid(16, 12.0)), data, truth)
+    folder = folder_with(tmp_path, "file,particle\na.mrc,3\n", Grid(16, 12.0))
     with pytest.raises(DataError, match=r"192 Å, the set 256 Å") as error:
-        found.decode(torch.tensor([3]))
+        read_map_folder(folder, data, truth)
     assert error.value.code == "BOX-001"
 
 
 def test_a_map_without_a_pixel_size_takes_that_of_the_set(tmp_path: Path, data: Path, truth: Truth):
-    found = read_map_folder(folder_with(tmp_path, "file,particle\nb.mrc,3\n", Grid(16, 1.0)), data, truth)
-    with pytest.warns(MetadataWarning, match="taken as 16 Å"):
-        assert found.decode(torch.tensor([3])).mean() == 1
+    folder = folder_with(tmp_path, "file,particle\nb.mrc,3\n", Grid(16, 1.0))
+    with pytest.warns(MetadataWarning, match=r"1 of 1 maps .* taken as spanning the set's 256 Å"):
+        found = read_map_folder(folder, data, truth)
+    assert found.decode(torch.tensor([3])).mean() == 1
 
 
 def test_the_last_latents_and_poses_that_cryodrgn_left_are_taken(tmp_path: Path, data: Path, truth: Truth):
@@ -135,6 +142,49 @@ def test_latents_of_another_set_are_refused(tmp_path: Path, data: Path, truth: T
     np.save(folder / "latents.npy", np.zeros((50, 8)))
     with pytest.raises(DataError, match="50 rows, the set has 120 particles"):
         read_map_folder(folder, data, truth)
+
+
+def test_poses_in_another_order_than_the_set_are_refused(tmp_path: Path, data: Path, truth: Truth):
+    folder = folder_with(tmp_path, "file,particle\na.mrc,3\n")
+    stars = (data / "particles.star").read_text().splitlines()
+    (folder / "poses.star").write_text("\n".join(stars) + "\n")
+    (folder / "particles.mrcs").symlink_to(data / "particles.mrcs")
+    assert read_map_folder(folder, data, truth).poses is not None
+    images = [row for row, line in enumerate(stars) if "@particles.mrcs" in line]
+    stars[images[0]], stars[images[1]] = stars[images[1]], stars[images[0]]
+    (folder / "poses.star").write_text("\n".join(stars) + "\n")
+    with pytest.raises(DataError, match="row 0 is image 2, that of the set's particle file is image 1"):
+        read_map_folder(folder, data, truth)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("seed", "planned for another simulated set"), ("latents", "holds other latents of the particles")],
+)
+def test_maps_planned_for_others_are_refused(
+    tmp_path: Path, data: Path, truth: Truth, change: str, words: str
+):
+    late = truth.state + (change == "latents") * 0.1
+    other = replace(truth, seed=truth.seed + (change == "seed"))
+    for k, _ in enumerate(write_plan(other, late, tmp_path / "maps.csv").particles):
+        write_map(tmp_path / f"vol_{k:03d}.mrc", Volume(torch.zeros(16, 16, 16), GRID))
+    np.save(tmp_path / "latents.npy", truth.state.numpy())
+    with pytest.raises(DataError, match=words):
+        read_map_folder(tmp_path, data, truth)
+
+
+def test_one_of_many_discrete_angles_is_known_by_its_rounded_value(tmp_path: Path):
+    """Bodies in 100 states on a circle are looked up by the nearest key, whatever it is."""
+    keys, still = torch.arange(100) * (2 * torch.pi / 100), torch.zeros(1, 3)
+    bodies = Bodies(torch.eye(3).repeat(100, 1, 1, 1), torch.zeros(100, 1, 3), torch.ones(100, 1))
+    angle = (Coordinate("angle (rad)", "circular"),)
+    motion = TableMotion(still, torch.zeros(1).long(), keys, torch.full((100,), 0.01), bodies, angle)
+    turning = PointEnsemble("turning", hinge().matter, motion)
+    set_of_50 = known_truth(turning, torch.arange(50), GRID, 0, Conditions(), unit=1.0)
+    refuse_unknown_states(tmp_path, torch.tensor([[0.063], [6.22], [-0.0628]]), set_of_50)
+    for wrong in (0.03, 90.0):
+        with pytest.raises(DataError, match=f"{wrong:g}, the set has 0, 0.06283"):
+            refuse_unknown_states(tmp_path, torch.tensor([[wrong]]), set_of_50)
 
 
 def test_latents_are_read_from_text_too(tmp_path: Path):
