@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from morphem.metrics.bootstrap import interval
 from morphem.metrics.clusters import adjusted_mutual_information, adjusted_rand, cluster, hungarian_accuracy
 from morphem.metrics.coordinates import coordinate_error
 from morphem.metrics.latents import auroc, latent_auroc, latent_rank_correlation
@@ -54,13 +55,22 @@ def _of_coordinate(
         nothing = torch.rand(len(column), generator=torch.Generator().manual_seed(0)).argsort()
         unknowing = coordinate_error(nothing.to(latents)[:, None], column, coordinate.kind)
         ceiling = _MEDIAN_OF_NORMAL * _deviation(bound, coordinate.name)
-        scores["error_median"] = Score(float(errors.median()), None, float(unknowing.median()), ceiling)
-        scores["error_mean"] = Score(float(errors.mean()), None, float(unknowing.mean()))
+        sorted_errors, each = errors.double().sort().values, torch.ones(len(errors), dtype=torch.float64)
+        middle = interval(lambda weights: _median(sorted_errors, weights), each)
+        mean = interval(lambda weights: float(sorted_errors @ weights / weights.sum()), each)
+        scores["error_median"] = Score(float(errors.median()), middle, float(unknowing.median()), ceiling)
+        scores["error_mean"] = Score(float(errors.mean()), mean, float(unknowing.mean()))
     if coordinate.kind == "linear":
         scores["rank_correlation"] = Score(latent_rank_correlation(latents, column), None, 0.0, 1.0)
     if coordinate.kind == "binary":
         scores["auroc"] = Score(latent_auroc(latents, column > 0.5), None, 0.5, 1.0)
     return scores
+
+
+def _median(ascending: Float[Tensor, "p"], weights: Float[Tensor, "p"]) -> float:
+    """The first value at which half of the weight is reached."""
+    reached = weights.cumsum(0)
+    return float(ascending[torch.searchsorted(reached, reached[-1:] / 2)])
 
 
 def _deviation(bound: CramerRao, name: str) -> float:
@@ -76,9 +86,16 @@ def _of_clusters(latents: Float[Tensor, "p z"], truth: Truth) -> dict[str, Any]:
         return {}
     found = cluster(latents, len(states), seed=0)
     largest = float(torch.bincount(label).max()) / len(label)
+
+    def rand(weights: Float[Tensor, "p"]) -> float:
+        drawn = torch.arange(len(label)).repeat_interleave(weights.long())
+        return adjusted_rand(found[drawn], label[drawn])
+
+    # not of the mutual information: what chance gives takes seconds a draw where states are many
+    sure = interval(rand, torch.ones(len(label)))
     return {
         "adjusted_mutual_information": Score(adjusted_mutual_information(found, label), None, 0.0, 1.0),
-        "adjusted_rand": Score(adjusted_rand(found, label), None, 0.0, 1.0),
+        "adjusted_rand": Score(adjusted_rand(found, label), sure, 0.0, 1.0),
         "hungarian_accuracy": Score(hungarian_accuracy(found, label), None, largest, 1.0),
         "confusion_of_first_component": Score(_confusion(latents, label), None, 1 - largest, 0.0),
     }

@@ -12,7 +12,7 @@ class Score:
 
     Attributes:
         value: As measured; None where it could not be.
-        interval: 95 %, by bootstrap over states.
+        interval: 95 %, by bootstrap over states, or over particles where latents are judged.
         floor: Of one who knows nothing of the states.
         ceiling: Of one who knows all but the densities, or the Cramér–Rao bound.
         ceiling_by_state: Of one who reconstructs every state from its own images alone.

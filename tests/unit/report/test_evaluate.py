@@ -18,6 +18,7 @@ from morphem.core.types import Frame, Poses
 from morphem.engine.reconstruction import Reconstruction
 from morphem.models.gaussian_density import AnchoredMixture
 from morphem.report.evaluate import evaluate_result, judged
+from morphem.report.evaluate_latents import latent_scores
 from morphem.report.evaluate_maps import upright
 from morphem.report.evaluate_pairs import Limits, limits
 from morphem.report.evaluate_poses import found_frame
@@ -211,6 +212,28 @@ def test_the_true_bodies_as_parts_have_a_rand_index_of_one_and_a_wrong_cut_less(
     wrong = scores(replace(still(truth), parts=cut(truth, halves)), truth, limit)
     assert known[0]["parts"]["adjusted_rand"]["value"] == 1
     assert wrong["parts"]["adjusted_rand"]["value"] < 0.5
+
+
+def test_errors_of_a_coordinate_bear_the_spread_of_their_particles(unknowing: dict):
+    """Guessing the middle of 60° errs by up to 30°, spread by 0.15 rad: 380 make a mean known to 0.15/√380."""
+    angle, _ = unknowing["latents"]["coordinates"].values()
+    for name in ("error_median", "error_mean"):
+        low, high = angle[name]["interval"]
+        assert low < angle[name]["value"] < high
+    low, high = angle["error_mean"]["interval"]
+    assert (high - low) / (4 * 0.15 / 380**0.5) == pytest.approx(1, abs=0.4)
+
+
+def test_a_rand_index_bears_the_spread_of_its_particles(truth: Truth, limit: Limits):
+    """Two states, told apart for nine in ten: p = 0.9 makes the index about (2p − 1)² = 0.64."""
+    two = replace(truth, state=torch.stack([torch.full((IMAGES,), 0.5), truth.state[:, 1]], 1))
+    wrong = torch.rand(IMAGES, generator=torch.Generator().manual_seed(2)) < 0.1
+    told = torch.where(wrong, 1 - two.state[:, 1], two.state[:, 1])
+    score = latent_scores(told[:, None], two, limit.bound)["clusters"]["adjusted_rand"]
+    low, high = score.interval
+    assert low < score.value < high
+    deviation = 4 * 0.8 * (0.09 / IMAGES) ** 0.5  # of (2p − 1)²: 4 (2p − 1) √(p (1 − p) / n)
+    assert (high - low) / (4 * deviation) == pytest.approx(1, abs=0.4)
 
 
 def test_latents_of_another_set_are_refused(truth: Truth, limit: Limits):
