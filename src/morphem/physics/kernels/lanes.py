@@ -174,3 +174,66 @@ def power_of_two(typing_context: Any, exponent: Lanes) -> Typed:
         return builder.fmul(series, builder.bitcast(bits, vector))
 
     return exponent(exponent), generate
+
+
+@intrinsic
+def between(typing_context: Any, a: Lanes, b: Lanes, part: Lanes) -> Typed:
+    """``a + part · (b − a)``."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        a, b, part = arguments
+        product = builder.fmul(part, builder.fsub(b, a), flags=("contract",))
+        return builder.fadd(a, product, flags=("contract",))
+
+    return a(a, b, part), generate
+
+
+@intrinsic
+def transpose(
+    typing_context: Any, source: types.Array, index: types.Integer, target: types.Array, place: types.Integer
+) -> Typed:
+    """Write :data:`LANES` rows of as many numbers, one after another from ``index``, as columns.
+
+    The columns go to the first :data:`LANES` rows of the two-dimensional ``target``, from column ``place``.
+    """
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        array, vector = (
+            make_array(signature.args[0])(context, builder, arguments[0]),
+            _vector(signature.args[0].dtype),
+        )
+        step, align = ir.Constant(arguments[1].type, LANES), signature.args[0].dtype.bitwidth // 8
+        rows, at = [], arguments[1]
+        for _ in range(LANES):
+            pointer = builder.bitcast(builder.gep(array.data, [at]), vector.as_pointer())
+            rows.append(builder.load(pointer, align=align))
+            at = builder.add(at, step)
+        rows = _transposed(builder, rows)
+        found = make_array(signature.args[2])(context, builder, arguments[2])
+        stride, at = builder.extract_value(found.shape, 1), arguments[3]
+        for row in rows:
+            pointer = builder.bitcast(builder.gep(found.data, [at]), vector.as_pointer())
+            builder.store(row, pointer, align=align)
+            at = builder.add(at, stride)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, target, types.intp), generate
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Three rounds in which rows 1, 2 and 4 apart exchange halves of each group of 2, 4 and 8."""
+    for width in (1, 2, 4):
+        exchanged = list(rows)
+        low = [lane if not lane & width else lane - width + LANES for lane in range(LANES)]
+        high = [lane + width if not lane & width else lane + LANES for lane in range(LANES)]
+        for row in range(LANES):
+            if not row & width:
+                pair = rows[row], rows[row + width]
+                exchanged[row] = builder.shuffle_vector(*pair, _order(low))
+                exchanged[row + width] = builder.shuffle_vector(*pair, _order(high))
+        rows = exchanged
+    return rows
+
+
+def _order(lanes: list[int]) -> ir.Constant:
+    return ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes)
