@@ -78,10 +78,9 @@ class RotationHead(nn.Module):
     def forward(
         self, features: Float[Tensor, "b f"], latents: Float[Tensor, "b z"]
     ) -> Float[Tensor, "b m 3 3"]:
-        """The hypotheses, in single precision at least."""
-        six = self.network(torch.cat([features, latents], -1)).unflatten(-1, (-1, 6))
-        # half precision would leave matrices that are not orthogonal
-        return from_six_dimensions(six.to(torch.promote_types(six.dtype, torch.float32)))
+        """The hypotheses."""
+        six = _exactly(self.network, torch.cat([features, latents], -1))
+        return from_six_dimensions(six.unflatten(-1, (-1, 6)))
 
 
 class TranslationHead(nn.Module):
@@ -99,14 +98,19 @@ class TranslationHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "b f"], latents: Float[Tensor, "b z"]) -> Float[Tensor, "b 2"]:
         """Shift (x, y), Å; near zero it grows as the network's output times ``largest``."""
-        shift = self.network(torch.cat([features, latents], -1))
-        return self.largest * shift.to(torch.promote_types(shift.dtype, torch.float32)).tanh()
+        return self.largest * _exactly(self.network, torch.cat([features, latents], -1)).tanh()
 
 
 def perceptron(inputs: int, outputs: int) -> nn.Sequential:
     """Two hidden layers as wide as a feature, rectified."""
     hidden = [nn.Linear(inputs, FEATURES), nn.ReLU(), nn.Linear(FEATURES, FEATURES), nn.ReLU()]
     return nn.Sequential(*hidden, nn.Linear(FEATURES, outputs))
+
+
+def _exactly(network: nn.Module, inputs: Float[Tensor, "b f"]) -> Float[Tensor, "b o"]:
+    """What a network says in single precision at least: three digits of a pose are a quarter of a degree."""
+    with torch.autocast(inputs.device.type, enabled=False):
+        return network(inputs.to(torch.promote_types(inputs.dtype, torch.float32)))
 
 
 def _block(channels: int, widths: tuple[int, ...], side: int, *, normalised: bool) -> nn.Sequential:

@@ -17,6 +17,7 @@ from morphem.physics.hartley import spectrum_of_pair
 
 SPREAD = 0.25  # rad per frequency pixel, Gaussian; 0.5 · D/2 rad over the unit D of the published code
 BLOCK = 1 << 21  # frequencies whose hidden layers are kept for the gradient: 2 GB a layer of 256 units
+_PASSING = 1 << 17  # frequencies evaluated at a time where none is
 
 
 class HartleyField(AbstractDensity):
@@ -83,7 +84,7 @@ class HartleyField(AbstractDensity):
         frequencies = _frequencies_3d(grid, z)
         inside = self._inside(frequencies, grid.nyquist)
         spectrum = torch.zeros_like(frequencies[..., 0]).to(torch.promote_types(z.dtype, torch.complex64))
-        parts = [self._spectrum(part[None], z[None])[0] for part in frequencies[inside].split(BLOCK // 32)]
+        parts = [self._spectrum(part[None], z[None])[0] for part in frequencies[inside].split(_PASSING // 2)]
         spectrum[inside] = torch.cat(parts) * (self._unit(grid) / grid.pixel_size)
         return Volume(to_real_3d(spectrum), grid)
 
@@ -101,11 +102,10 @@ class HartleyField(AbstractDensity):
         self, z: Float[Tensor, "b z"], rotation: Float[Tensor, "b 3 3"], plane: Float[Tensor, "m 2"]
     ) -> Complex[Tensor, "b m"]:
         """Values on rotated planes; hidden layers are kept for the gradient only while they are few."""
-        images = max(1, BLOCK // (2 * len(plane)))
-        if len(z) <= images:
-            return self._on_plane(z, rotation, plane)
+        kept = torch.is_grad_enabled()
+        images = max(1, (BLOCK if kept else _PASSING) // (2 * len(plane)))
         parts = zip(z.split(images), rotation.split(images), strict=True)
-        if not torch.is_grad_enabled():
+        if len(z) <= images or not kept:
             return torch.cat([self._on_plane(*part, plane) for part in parts])
         again = partial(checkpoint, self._on_plane, use_reentrant=False, preserve_rng_state=False)
         return torch.cat([again(*part, plane) for part in parts])
