@@ -16,6 +16,7 @@ from morphem.core.types import GaussianMixture, Optics, Particles
 from morphem.data.stack import ParticleStack, stack_in_memory
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run, open_run
+from morphem.methods.cryofire import paper
 from morphem.methods.cryofire.paper import (
     AmortisedObjective,
     Autoencoder,
@@ -182,6 +183,22 @@ def test_the_latents_network_rests_while_latents_are_drawn(autoencoder: Autoenco
     joint = AmortisedObjective(autoencoder, SMALL)
     held = {id(p) for group in joint.parameter_groups() for p in group["params"]}  # type: ignore[union-attr]
     assert held == {id(p) for p in autoencoder.parameters()}
+
+
+def test_mixed_precision_trains_every_network_in_about_the_same_direction(
+    autoencoder: Autoencoder, batch: Particles, monkeypatch: pytest.MonkeyPatch
+):
+    objective, parameters = AmortisedObjective(autoencoder, SMALL), list(autoencoder.parameters())
+
+    def direction() -> torch.Tensor:
+        gradients = torch.autograd.grad(objective.terms(batch, 0)["image"], parameters, allow_unused=True)
+        present = [g.flatten() for g in gradients if g is not None]
+        assert len(present) == len(gradients)
+        return torch.cat(present)
+
+    exact = direction()
+    monkeypatch.setattr(paper, "MIXED_PRECISION", ("cpu",))
+    assert torch.cosine_similarity(direction(), exact, dim=0) > 0.9  # near ties may go the other way
 
 
 def test_a_distribution_of_latents_pays_for_its_divergence(batch: Particles):

@@ -28,6 +28,7 @@ from morphem.physics.hartley import half_turn, half_turn_rotation
 from morphem.physics.imaging import form_image
 
 SUSPICIOUS_SYMMETRY = 0.95  # likeness of a map to its mirror image above which a run warns
+MIXED_PRECISION = ("cuda",)  # kinds of devices that train in bfloat16
 
 _LOG = logging.getLogger("morphem")
 
@@ -237,8 +238,10 @@ class AmortisedObjective(AbstractObjective):
         """``image``, 1 when only noise is left, and ``kl`` in the same unit."""
         device, radius = batch.images.device, self.radius(seen)
         latent = torch.randn(len(batch), self.config.latent, device=device) if self.drawn else None
-        # bfloat16: its range is that of single precision, so that no gradient needs scaling
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        # bfloat16: with the range of single precision, no gradient needs scaling. No cache: weights are first
+        # used where no gradient is recorded, and a copy kept from there would have none
+        mixed = device.type in MIXED_PRECISION
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed, cache_enabled=False):
             best = self.autoencoder.best(batch, radius, latent)
             terms = {"image": self.autoencoder.errors(best, batch, radius).mean()}
         if self.config.variational and not self.drawn:
