@@ -215,7 +215,7 @@ def test_the_true_bodies_as_parts_have_a_rand_index_of_one_and_a_wrong_cut_less(
 
 
 def test_errors_of_a_coordinate_bear_the_spread_of_their_particles(unknowing: dict):
-    """Guessing the middle of 60° errs by up to 30°, spread by 0.15 rad: 380 make a mean known to 0.15/√380."""
+    """Guesses of the middle of 60° err by up to 30°, spread by 0.15 rad; their mean by 1/√380 of that."""
     angle, _ = unknowing["latents"]["coordinates"].values()
     for name in ("error_median", "error_mean"):
         low, high = angle[name]["interval"]
