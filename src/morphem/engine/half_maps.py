@@ -69,7 +69,7 @@ def judge_halves(
     masked = shell_correlation(half1, half2, mask)
     corrected = phase_randomised_correlation(half1, half2, mask, seed)
     wiener = wiener_filter(corrected)
-    regulariser = _mean_weight(weight.sum(0), grid) * (1 - wiener) / wiener.clamp(min=1e-6)
+    regulariser = mean_weight(weight.sum(0), grid) * (1 - wiener) / wiener.clamp(min=1e-6)
     mean = solve_insertion(numerator.sum(0), weight.sum(0), grid, regulariser)
     return HalfMaps(
         half1, half2, mean, mask, fsc, masked, corrected, resolution(corrected, grid, 0.143), noise, wiener
@@ -125,7 +125,7 @@ def _radius(grid: Grid) -> Float[Tensor, "d d d"]:
     return (squared[:, None, None] + squared[:, None] + squared).sqrt()
 
 
-def _mean_weight(weight: Float[Tensor, "e e q"], grid: Grid) -> Float[Tensor, "s"]:
+def mean_weight(weight: Float[Tensor, "e e q"], grid: Grid) -> Float[Tensor, "s"]:
     """Mean inserted weight on each shell of the unpadded box."""
     padded = 2 * (weight.shape[-1] - 1)
     full = torch.arange(-(padded // 2), padded // 2 + 1) * (grid.box / padded)

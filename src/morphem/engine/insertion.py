@@ -46,7 +46,7 @@ def backproject(
         raise DataError("POSE-005", "back-projection needs poses; give a particle file of a refinement")
     used = torch.arange(len(stack)) if rows is None else rows
     half = _half_labels(stack, used, seed)
-    noise = _background_noise(stack, used, run)
+    noise = background_noise(stack, used, run)
     insertion = sweep(Insertion(stack, half, noise, seed), stack, 1, run, used)
     for _ in range(noise_passes):
         residual = ResidualPower(stack, insertion.maps.mean)
@@ -119,7 +119,7 @@ def _half_labels(stack: ParticleStack, rows: Int[Tensor, "m"], seed: int) -> Int
     return half
 
 
-def _background_noise(stack: ParticleStack, rows: Int[Tensor, "m"], run: Run | None) -> Float[Tensor, "o s"]:
+def background_noise(stack: ParticleStack, rows: Int[Tensor, "m"], run: Run | None) -> Float[Tensor, "o s"]:
     """Noise of each optics group, from images spread over the set."""
     sample = rows[:: max(1, len(rows) // NOISE_IMAGES)]
     return sweep(BackgroundPower(stack), stack, 1, run, sample).spectra

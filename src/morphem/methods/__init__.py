@@ -31,6 +31,7 @@ class Entry:
 
 BUILT_IN = (
     Entry("backprojection", "One map at the given poses: half maps, their FSC, Wiener filter."),
+    Entry("cryofire", "Poses, latents and maps from images alone, no pose given."),
     Entry("cryospire", "Rigid parts, a latent for every particle, and a map for any latent."),
 )
 

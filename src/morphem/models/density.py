@@ -23,6 +23,7 @@ from morphem.physics.slices import central_slices
 # Every density that may be in a file, and where it lives. A new one is added here.
 DENSITIES = {
     "VoxelDensity": "morphem.models.density",
+    "LinearDensity": "morphem.models.density",
     "PartMixture": "morphem.models.gaussian_density",
     "AnchoredMixture": "morphem.models.gaussian_density",
     "HartleyField": "morphem.models.neural_density",
@@ -83,15 +84,55 @@ class VoxelDensity(AbstractDensity):
         self, z: Float[Tensor, "b z"], rotation: Float[Tensor, "b 3 3"], grid: Grid
     ) -> Complex[Tensor, "b d h"]:
         """Central slices of the map."""
-        return central_slices(Volume(self._resized(grid), grid), rotation)
+        return central_slices(Volume(_resized(self.voxels, grid.box), grid), rotation)
 
     @torch.no_grad()
     def volume(self, z: Float[Tensor, "z"], grid: Grid) -> Volume:
         """The map."""
-        return Volume(self._resized(grid).clone(), grid)
+        return Volume(_resized(self.voxels, grid.box).clone(), grid)
 
-    def _resized(self, grid: Grid) -> Float[Tensor, "d d d"]:
-        return self.voxels if grid.box == self.grid.box else resize_map(self.voxels, grid.box)
+
+class LinearDensity(AbstractDensity):
+    """A mean map and one map for each number of the latent, ``V₀ + Σ_j z_j V_j``.
+
+    Args:
+        box: Voxels along a side.
+        pixel_size: Å.
+        latent: Width of the latent; 0 is one map for all.
+    """
+
+    def __init__(self, box: int, pixel_size: float, latent: int) -> None:
+        super().__init__()
+        self.grid = Grid(box, pixel_size)
+        self.mean = nn.Parameter(torch.zeros(box, box, box))
+        self.directions = nn.Parameter(torch.zeros(latent, box, box, box))
+
+    @classmethod
+    def of(cls, mean: Volume, directions: Float[Tensor, "z d d d"]) -> LinearDensity:
+        """The density of a mean map and directions on its grid."""
+        density = cls(mean.grid.box, mean.grid.pixel_size, len(directions))
+        density.mean.data = mean.voxels.detach().clone()
+        density.directions.data = directions.detach().clone()
+        return density
+
+    def project(
+        self, z: Float[Tensor, "b z"], rotation: Float[Tensor, "b 3 3"], grid: Grid
+    ) -> Complex[Tensor, "b d h"]:
+        """Central slices of each latent's map; cost of one slice a direction."""
+        total = central_slices(Volume(_resized(self.mean, grid.box), grid), rotation)
+        for amount, voxels in zip(z.T, self.directions, strict=True):
+            slices = central_slices(Volume(_resized(voxels, grid.box), grid), rotation)
+            total = total + amount[:, None, None] * slices
+        return total
+
+    @torch.no_grad()
+    def volume(self, z: Float[Tensor, "z"], grid: Grid) -> Volume:
+        """Map of one latent."""
+        return Volume(_resized(self.mean + torch.einsum("j,jzyx->zyx", z, self.directions), grid.box), grid)
+
+
+def _resized(voxels: Float[Tensor, "d d d"], box: int) -> Float[Tensor, "e e e"]:
+    return voxels if voxels.shape[-1] == box else resize_map(voxels, box)
 
 
 def save_density(density: AbstractDensity, path: Path) -> None:

@@ -31,9 +31,15 @@ def contrast_transfer(optics: Optics, grid: Grid) -> Float[Tensor, "n d h"]:
     ``Δf(θ) = ½[U + V + (U − V) cos 2(θ − α)]``, so that CTF(0) = +w without a phase plate. In float32 the
     rounding of γ stays below 1e-3 up to 2,000 rad (6 μm of underfocus at 1.6 Å resolution, 300 kV).
     """
-    frequencies = grid.frequencies(optics.defocus_u.device, optics.defocus_u.dtype)
-    damping = optics.scale[:, None, None] * envelope(optics.b_factor, grid)
-    return -torch.sin(_phase(optics, frequencies)) * damping
+    return transfer_at(optics, grid.frequencies(optics.defocus_u.device, optics.defocus_u.dtype))
+
+
+def transfer_at(optics: Optics, frequencies: Float[Tensor, "*k 2"]) -> Float[Tensor, "n *k"]:
+    """:func:`contrast_transfer` at any frequencies (fx, fy), 1/Å."""
+    squared = frequencies.square().sum(-1).flatten()
+    damping = optics.scale[:, None] * torch.exp(-optics.b_factor[:, None] / 4 * squared)
+    factor = -torch.sin(_phase(optics, frequencies.flatten(0, -2))) * damping
+    return factor.unflatten(-1, frequencies.shape[:-1])
 
 
 def envelope(b_factor: Float[Tensor, "n"], grid: Grid) -> Float[Tensor, "n d h"]:
@@ -42,7 +48,7 @@ def envelope(b_factor: Float[Tensor, "n"], grid: Grid) -> Float[Tensor, "n d h"]
     return torch.exp(-b_factor[:, None, None] / 4 * squared)
 
 
-def _phase(optics: Optics, frequencies: Float[Tensor, "d h 2"]) -> Float[Tensor, "n d h"]:
+def _phase(optics: Optics, frequencies: Float[Tensor, "k 2"]) -> Float[Tensor, "n k"]:
     """γ as a product of per-image coefficients and four fixed polynomials of (fx, fy).
 
     ``s² cos 2(θ − α) = (fx² − fy²) cos 2α + 2 fx fy sin 2α``: no angle is computed, so the gradient is
@@ -58,4 +64,4 @@ def _phase(optics: Optics, frequencies: Float[Tensor, "d h 2"]) -> Float[Tensor,
     twice = 2 * optics.astigmatism
     coefficients = torch.stack([mean, difference * twice.cos(), difference * twice.sin(), aberration], -1)
     offset = -optics.phase_shift - optics.amplitude_contrast.asin()
-    return torch.addmm(offset[:, None], coefficients, basis.flatten(1)).unflatten(-1, squared.shape)
+    return torch.addmm(offset[:, None], coefficients, basis)

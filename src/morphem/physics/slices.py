@@ -53,7 +53,16 @@ def sample_plane(
     transforms: Complex[Tensor, "c e e q"], rotation: Float[Tensor, "b 3 3"], plane: Float[Tensor, "m 2"]
 ) -> Complex[Tensor, "c b m"]:
     """Values of several padded transforms at frequencies ``(x, y)`` of slices, fractions of Nyquist."""
-    points, mirrored = _points(rotation.to(transforms.real.dtype), plane)
+    return sample_places(
+        transforms, plane.to(transforms.real.dtype) @ rotation[:, :2].to(transforms.real.dtype)
+    )
+
+
+def sample_places(
+    transforms: Complex[Tensor, "c e e q"], places: Float[Tensor, "b m 3"]
+) -> Complex[Tensor, "c b m"]:
+    """Values of several padded transforms at frequencies ``(x, y, z)``, fractions of Nyquist."""
+    points, mirrored = _folded(places)
     table = torch.view_as_real(transforms).permute(0, 4, 1, 2, 3).flatten(0, 1)
     real, imaginary = _interpolate(table, points).unflatten(0, (-1, 2)).unbind(1)
     return torch.complex(real, torch.where(mirrored, -imaginary, imaginary))
@@ -124,7 +133,7 @@ def solve_insertion(
     that frequencies which no slice came near stay quiet.
     """
     padded = 2 * (weight.shape[-1] - 1)
-    radius = _padded_radius(padded, weight.device)
+    radius = padded_radius(padded, weight.device)
     shells = (radius * (grid.box / padded)).round().long().clamp(max=grid.half - 1)
     numerator, weight = _fold(numerator), _fold(weight)
     floor = 1e-3 * _shell_mean(weight, shells, grid.half)
@@ -133,9 +142,44 @@ def solve_insertion(
         denominator = denominator + regulariser.to(weight)[shells]
     used = (denominator > 0) & (radius < padded // 2)
     spectrum = torch.where(used, numerator / torch.where(used, denominator, 1), 0)
+    return Volume(_unpadded(spectrum, grid, padded), grid)
+
+
+def solve_joint_insertion(
+    numerator: Complex[Tensor, "k e e q"],
+    weight: Float[Tensor, "_ e e q"],
+    grid: Grid,
+    regulariser: Float[Tensor, "s"],
+) -> Float[Tensor, "k d d d"]:
+    """Several maps whose slices came mixed: at each frequency a system of ``k`` equations.
+
+    Args:
+        numerator: ``Σ a_j y`` of each map.
+        weight: ``Σ a_j a_l`` for all pairs j ≤ l, row after row of the upper triangle.
+        grid: Of the maps.
+        regulariser: Added to each map's own weight, by shell.
+    """
+    count, padded = len(numerator), 2 * (weight.shape[-1] - 1)
+    radius = padded_radius(padded, weight.device)
+    shells = (radius * (grid.box / padded)).round().long().clamp(max=grid.half - 1)
+    used = (radius > 0) & (radius < padded // 2) & (_fold(weight[0]) > 0)
+    first, second = torch.triu_indices(count, count)
+    system = weight.new_zeros(int(used.sum()), count, count)
+    for pair, (j, k) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        system[:, j, k] = system[:, k, j] = _fold(weight[pair])[used]
+    system.diagonal(dim1=1, dim2=2).add_(regulariser[shells[used]][:, None])
+    right = torch.stack([_fold(each)[used] for each in numerator], -1)
+    solution = torch.linalg.solve(system, torch.view_as_real(right))
+    spectra = torch.zeros_like(numerator)
+    spectra[:, used] = torch.view_as_complex(solution.contiguous()).T
+    return torch.stack([_unpadded(spectrum, grid, padded) for spectrum in spectra])
+
+
+def _unpadded(spectrum: Complex[Tensor, "e e q"], grid: Grid, padded: int) -> Float[Tensor, "d d d"]:
+    """Map of a padded transform, freed of the interpolation's envelope."""
     voxels = _crop_x(_crop_axis(_crop_axis(spectrum, grid.box, 0), grid.box, 1), grid.box)
-    envelope = interpolation_envelope(grid, padded // grid.box, weight.device).to(voxels.dtype)
-    return Volume(voxels / (grid.pixel_size * envelope), grid)
+    envelope = interpolation_envelope(grid, padded // grid.box, spectrum.device).to(voxels.dtype)
+    return voxels / (grid.pixel_size * envelope)
 
 
 def interpolation_envelope(
@@ -163,7 +207,11 @@ def _points(
     rotation: Float[Tensor, "b 3 3"], plane: Float[Tensor, "m 2"]
 ) -> tuple[Float[Tensor, "b m 3"], Bool[Tensor, "b m"]]:
     """Places of a slice in the map's frame, as fractions of Nyquist with x ≥ 0, and which were mirrored."""
-    points = plane.to(rotation) @ rotation[:, :2]
+    return _folded(plane.to(rotation) @ rotation[:, :2])
+
+
+def _folded(points: Float[Tensor, "b m 3"]) -> tuple[Float[Tensor, "b m 3"], Bool[Tensor, "b m"]]:
+    """Points with x ≥ 0, by their Friedel mates where need be, and which were mirrored."""
     mirrored = points[..., 0] < 0
     return torch.where(mirrored[..., None], -points, points), mirrored
 
@@ -252,7 +300,7 @@ def _fold(table: Tensor) -> Tensor:
     return torch.cat([_with_mirror(table[..., 0])[..., None], table[..., 1:]], -1)
 
 
-def _padded_radius(padded: int, device: torch.device) -> Float[Tensor, "e e q"]:
+def padded_radius(padded: int, device: torch.device) -> Float[Tensor, "e e q"]:
     """Distance of each entry from zero frequency, padded frequency pixels."""
     full = torch.arange(-(padded // 2), padded // 2 + 1, device=device, dtype=torch.float32)
     half = full[padded // 2 :]

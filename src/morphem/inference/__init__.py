@@ -1,0 +1,1 @@
+"""Poses and latents of images, given maps: search, refinement, subspaces."""

@@ -1,0 +1,134 @@
+"""Several poses of each image, tried against each other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from morphem.core.rotations import geodesic_distance
+from morphem.core.so3_grids import mean_spacing, super_fibonacci
+from morphem.core.types import Poses, Volume
+from morphem.inference.refine import Fit, Linearised, refine
+from morphem.inference.search import Hypotheses, ramps, search
+from morphem.inference.seeds import shifts
+from morphem.inference.store import Coefficients, Store
+from morphem.inference.templates import template
+from morphem.physics.slices import prepare_transform, sample_places
+
+_SHORTLIST = 24  # of a search, among which distinct rotations are sought
+_APART = 1.8  # spacings of the rotations searched
+_LIKENESS = 0.5  # of a map and itself turned, from which a turn counts as a pseudo-symmetry
+_TURNS = 4608
+_NEAR = math.radians(30)  # to no turn: not a symmetry but the map's smoothness
+
+
+@dataclass(frozen=True)
+class SearchGrid:
+    """A map's slices at evenly spread rotations, and the shifts to try.
+
+    Attributes:
+        rotation: Of each slice.
+        slices: In units of the coefficients.
+        shift: Å.
+        moves: Ramp of each shift.
+    """
+
+    rotation: Float[Tensor, "r 3 3"]
+    slices: Complex[Tensor, "r m"]
+    shift: Float[Tensor, "t 2"]
+    moves: Complex[Tensor, "t m"]
+
+
+def search_grid(store: Store, volume: Volume, limit: int, rotations: int, reach: float) -> SearchGrid:
+    """Slices of a map within ``limit``, and shifts up to ``reach`` (Å) a quarter of a wave apart."""
+    turned, moves = super_fibonacci(rotations), shifts(store, limit, reach)
+    slices = template(volume, store.disc, limit).slices(turned)[0]
+    return SearchGrid(turned, slices, moves, ramps(store.disc, limit, moves))
+
+
+def distinct(
+    found: Hypotheses, rotation: Float[Tensor, "r 3 3"], shift: Float[Tensor, "t 2"], keep: int
+) -> Poses:
+    """The best ``keep`` poses of each image that are not neighbours, [b keep] in the fields' leading axes."""
+    rotations, open_ = rotation[found.rotation], torch.ones_like(found.score, dtype=torch.bool)
+    apart = _APART * mean_spacing(len(rotation))
+    chosen = []
+    for _ in range(keep):
+        pick = torch.where(open_, found.score, found.score - 1e9).argmax(1)
+        chosen.append(pick)
+        best = torch.take_along_dim(rotations, pick[:, None, None, None], 1)
+        open_ &= geodesic_distance(rotations, best) > apart
+    at = torch.stack(chosen, 1)
+    moves = shift[torch.gather(found.shift, 1, at)]
+    return Poses(torch.take_along_dim(rotations, at[..., None, None], 1).flatten(0, 1), moves.flatten(0, 1))
+
+
+def searched(images: Coefficients, grid: SearchGrid, keep: int) -> Poses:
+    """The best ``keep`` distinct poses of each image of a batch, image after image."""
+    found = search(images, grid.slices, grid.moves, max(_SHORTLIST, keep))
+    return distinct(found, grid.rotation, grid.shift, keep)
+
+
+def likeliest(
+    images: Coefficients, model: Linearised, tried: Poses, steps: int, spread: float = math.inf
+) -> Fit:
+    """The best fit of each image over its ``h`` start poses, of which ``tried`` has ``b h`` rows."""
+    count = len(tried) // len(images)
+    repeated = images[torch.arange(len(images)).repeat_interleave(count)]
+    fits = refine(repeated, model, tried, steps, spread)
+    best = fits.score.view(-1, count).argmax(1)
+    return fits[torch.arange(len(images)) * count + best]
+
+
+def with_mates(poses: Poses, turns: Float[Tensor, "s 3 3"]) -> Poses:
+    """Each pose, followed by those that a look-alike of the molecule would have.
+
+    The half turn in the plane, the two views from behind, and the molecule turned by each of ``turns`` and
+    back.
+    """
+    signs = [(1.0, 1.0, 1.0), (-1.0, -1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0)]
+    flips = torch.stack([torch.diag(torch.tensor(each)) for each in signs])
+    flipped = flips @ poses.rotation[:, None]
+    turned = poses.rotation[:, None] @ torch.cat([turns, turns.mT])
+    rotation = torch.cat([flipped, turned], 1)
+    return Poses(rotation.flatten(0, 1), poses.shift.repeat_interleave(rotation.shape[1], 0))
+
+
+def pseudo_symmetries(volume: Volume, limit: int) -> Float[Tensor, "s 3 3"]:
+    """Turns of a map about its centre after which it resembles itself, at most four, without their inverses.
+
+    The correlation of the map's transform with itself, turned, over the frequencies within ``limit``; local
+    maxima above one half and more than 30° from no turn.
+    """
+    turns = super_fibonacci(_TURNS)
+    correlation = self_correlation(volume, limit, turns)
+    angle = geodesic_distance(turns, torch.eye(3).expand_as(turns))
+    found: list[Tensor] = []
+    for row in correlation.sort(descending=True).indices:
+        if correlation[row] < _LIKENESS or len(found) == 4:
+            break
+        known = torch.stack([*found, *(turn.T for turn in found), torch.eye(3)])
+        if angle[row] > _NEAR and float(geodesic_distance(known, turns[row].expand_as(known)).min()) > _NEAR:
+            found.append(turns[row])
+    return torch.stack(found) if found else torch.zeros(0, 3, 3)
+
+
+def self_correlation(volume: Volume, limit: int, turns: Float[Tensor, "r 3 3"]) -> Float[Tensor, "r"]:
+    """Correlation of a map with itself after each turn, between shells 2 and ``limit``."""
+    grid = volume.grid
+    half = grid.box // 2
+    line = torch.arange(-limit, limit + 1)
+    places = torch.cartesian_prod(line, line, line)
+    radius = places.double().norm(dim=1)
+    places = places[(radius >= 2) & (radius <= limit)].float() / half
+    transform = prepare_transform(volume)[None]
+    here = sample_places(transform, places[None])[0]
+    power = here.abs().square().sum()
+    correlation = [
+        (sample_places(transform, places @ part)[0] * here.conj()).real.sum(1) for part in turns.split(256)
+    ]
+    return torch.cat(correlation) / power

@@ -1,0 +1,103 @@
+"""How many directions the images bear out, and where each particle is along them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from morphem.engine.run import Run
+from morphem.inference.passes import remembered
+from morphem.inference.subspace import Latents, Setting, Subspace, find_subspace, infer_latents
+from morphem.inference.templates import working_grid
+
+_DOUBT = 3.0  # standard errors by which a direction must help images that it was not made from
+_LOG = logging.getLogger("morphem")
+
+
+@dataclass(frozen=True)
+class ModeConfig:
+    """Directions in which particles differ."""
+
+    most: int = 6
+    """Directions tried; as many are kept as explain images that they were not made from. 0: none."""
+    kept: int = -1
+    """Directions kept whatever the evidence; -1 goes by the evidence."""
+    limit: int = 16
+    """Finest frequency that directions have, frequency pixels."""
+    passes: int = 8
+    """Rounds of expectation–maximisation."""
+
+    def __post_init__(self) -> None:
+        if self.most < 0 or self.kept > self.most:
+            raise ValueError(f"most {self.most} is below 0 or below kept {self.kept}")
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Directions, and each image's place along them.
+
+    Attributes:
+        space: Mean and directions kept.
+        latents: Of every image.
+        gain: Mean log-likelihood that each direction tried adds to images of the other half set.
+        error: Standard error of that.
+    """
+
+    space: Subspace
+    latents: Latents
+    gain: list[float]
+    error: list[float]
+
+
+def find_modes(
+    where: Setting, half_sets: tuple[Tensor, Tensor], config: ModeConfig, seed: int, run: Run
+) -> Modes:
+    """Directions found in each half set are judged by the other; then those of all images are kept."""
+    gains = torch.zeros(0, config.most)
+    if config.most and config.kept < 0:
+        pairs = ((0, 1), (1, 0))
+        parts = [
+            _judged(where, (half_sets[a], half_sets[b]), config, seed, run.stage(f"modes-{a + 1}"))
+            for a, b in pairs
+        ]
+        gains = torch.cat(parts)
+    gain, error = gains.mean(0), gains.std(0) / max(len(gains), 1) ** 0.5
+    count = config.kept if config.kept >= 0 else borne_out(gain, error)
+    _LOG.info("directions: %d; gains %s", count, [round(each, 2) for each in gain.tolist()])
+    rows = torch.cat(half_sets).sort().values
+    space = _remembered(where, rows, max(count, 1), (config, seed), run.stage("modes")).first(count)
+    return Modes(space, infer_latents(where, rows, space, run), gain.tolist(), error.tolist())
+
+
+def borne_out(gain: Float[Tensor, "q"], error: Float[Tensor, "q"]) -> int:
+    """Directions up to the last that adds more than three standard errors."""
+    certain = (gain > _DOUBT * error).nonzero()
+    return int(certain[-1]) + 1 if len(certain) else 0
+
+
+def _judged(
+    where: Setting, rows: tuple[Tensor, Tensor], config: ModeConfig, seed: int, run: Run
+) -> Float[Tensor, "m q"]:
+    """What each direction of the first rows adds to the evidence of each image of the second."""
+    space = _remembered(where, rows[0], config.most, (config, seed), run)
+    nested = [infer_latents(where, rows[1], space.first(k + 1)).evidence[rows[1]] for k in range(config.most)]
+    return torch.stack([torch.zeros_like(nested[0]), *nested], 1).diff(dim=1)
+
+
+def _remembered(
+    where: Setting, rows: Int[Tensor, "m"], count: int, how: tuple[ModeConfig, int], run: Run
+) -> Subspace:
+    config, seed = how
+    identity: dict[str, Any] = {"count": count, "passes": config.passes, "limit": where.limit, "seed": seed}
+
+    def make() -> dict[str, Tensor]:
+        space = find_subspace(where, rows, count, config.passes, seed, run)
+        return {"mean": space.mean, "directions": space.directions}
+
+    made = remembered(run, identity, make)
+    return Subspace(made["mean"], made["directions"], working_grid(where.store.disc.grid, where.limit))

@@ -1,0 +1,203 @@
+"""Maps and poses in turn: half sets apart, finer as the halves agree."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from morphem.core.rotations import geodesic_distance
+from morphem.core.types import Poses
+from morphem.engine import ranks
+from morphem.engine.run import Run
+from morphem.inference.abinitio import empty_fit, put
+from morphem.inference.hypotheses import likeliest, pseudo_symmetries, with_mates
+from morphem.inference.maps import Halves, assemble, judged
+from morphem.inference.passes import blocks, remembered, shared
+from morphem.inference.refine import Fit, Linear, linearised, refine
+from morphem.inference.store import Coefficients, Store
+from morphem.inference.templates import with_gradients
+from morphem.metrics.fsc import crossing
+
+_BLOCK = 64  # images refined at a time
+_STEPS = 4  # of refinement a round
+_KNOWN = 0.5  # correlation of the halves up to which their maps are joined
+_USEFUL = 0.2  # correlation beyond which frequencies say nothing of poses
+_SYMMETRY_LIMIT = 8  # frequency pixels within which a map is compared with itself
+_STILL = 0.25  # of a pose's standard deviation: moves below are noise
+_LOG = logging.getLogger("morphem")
+
+
+@dataclass(frozen=True)
+class RoundConfig:
+    """Refinement of poses against the maps that they make."""
+
+    most: int = 6
+    """Rounds at one resolution before the next."""
+    growth: float = 1.3
+    """Factor on the resolution once poses stand still."""
+    contrast_spread: float = 0.3
+    """Standard deviation of images' contrast that is reckoned with."""
+    mates: int = 2
+    """Resolutions at which look-alike poses are tried."""
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Where refinement ended.
+
+    Attributes:
+        fit: Of every image.
+        halves: Maps of the half sets.
+        limit: Frequency pixels used.
+        store: The images, with the noise that was left of them.
+        log: One record a round.
+    """
+
+    fit: Fit
+    halves: Halves
+    limit: int
+    store: Store
+    log: list[dict[str, float]]
+
+
+def refine_poses(
+    store: Store, start: Fit, half_sets: tuple[Tensor, Tensor], config: RoundConfig, run: Run, first: int = 10
+) -> Refined:
+    """Maps of both half sets and poses in them in turn, finer step by step.
+
+    At one limit until poses move by less than a quarter of what the data leave open; then, as long as the
+    halves agree at the limit, a third finer. Look-alike poses (half turns, views from behind, the map's own
+    pseudo-symmetries) are tried at the first limits.
+
+    Args:
+        store: The images.
+        start: Poses and contrasts to begin with.
+        half_sets: Rows of each.
+        config: How long.
+        run: One stage a round.
+        first: Frequency pixels to begin with.
+    """
+    fit, limit, log = start, first, []
+    rounds = raises = 0
+    while True:
+        mates = raises < config.mates and rounds == 0
+        turn = _Turn(store, fit, half_sets, limit, mates, config.contrast_spread)
+        stage = run.stage(f"round-{len(log) + 1}")
+        kept = remembered(stage, {"limit": limit, "mates": mates}, lambda turn=turn: _round(turn, run))
+        fit, store = _unpacked(kept), store.with_noise(kept["noise"])
+        rounds += 1
+        log.append({"limit": limit, "score": float(fit.score.mean()), "moved": float(kept["moved"])})
+        _LOG.info("round %d: %s", len(log), log[-1])
+        if float(kept["moved"]) >= _STILL and rounds < config.most:
+            continue
+        wider = next_limit(kept["fsc"], limit, store.disc.limit, config.growth)
+        if wider == limit:
+            halves = half_maps(store, fit, half_sets, limit, run)
+            return Refined(fit, halves, limit, store, log)
+        limit, rounds, raises = wider, 0, raises + 1
+
+
+def half_maps(
+    store: Store, fit: Fit, half_sets: tuple[Tensor, Tensor], limit: int, run: Run | None
+) -> Halves:
+    """Maps of both half sets at the poses found, joined at the frequencies that both know well."""
+    found = fit.poses, fit.contrast
+    one, two = (assemble(store, rows, found, limit, run) for rows in half_sets)
+    apart = judged((one, two), store.disc.grid, limit, 0)
+    return judged((one, two), store.disc.grid, limit, int(crossing(apart.fsc, _KNOWN)))
+
+
+def next_limit(fsc: Float[Tensor, "s"], limit: int, last: int, growth: float) -> int:
+    """How fine to go on: as it is once the halves differ at the limit, or at the finest there is."""
+    useful = crossing(fsc[: limit + 1], _USEFUL)
+    if useful < limit - 1:
+        return limit
+    return min(last, max(limit + 2, int(limit * growth)))
+
+
+def movement(before: Poses, fit: Fit) -> float:
+    """Median angle by which rotations changed, in the standard deviations that the data leave open."""
+    information = fit.information[:, :3, :3].double()
+    spread = information.diagonal(dim1=1, dim2=2).clamp(min=1e-12).reciprocal().sum(1).sqrt()
+    return float((geodesic_distance(before.rotation, fit.poses.rotation) / spread).median())
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """What a round begins with."""
+
+    store: Store
+    fit: Fit
+    half_sets: tuple[Tensor, Tensor]
+    limit: int
+    mates: bool
+    spread: float
+
+
+def _round(turn: _Turn, run: Run) -> dict[str, Tensor]:
+    """Maps of the poses, then poses in the maps; and the noise that they leave."""
+    store, limit = turn.store, turn.limit
+    halves = half_maps(store, turn.fit, turn.half_sets, limit, run)
+    fit, power = empty_fit(len(store)), Residual(store, limit)
+    for volume, rows in zip(halves.volumes, turn.half_sets, strict=True):
+        model = linearised(with_gradients(volume, store.disc, limit), store.disc)
+        turns = pseudo_symmetries(volume, _SYMMETRY_LIMIT) if turn.mates else None
+        for block in blocks(rows, _BLOCK, run, f"poses to {store.disc.grid.extent / limit:.1f} Å"):
+            images, poses = store.read(block, limit), turn.fit.poses[block]
+            if turns is None:
+                found = refine(images, model, poses, _STEPS, turn.spread)
+            else:
+                found = likeliest(images, model, with_mates(poses, turns), _STEPS, turn.spread)
+            put(fit, block, found)
+            power.add(block, images, model(found.poses, images), found.contrast)
+    fit = shared(fit)
+    mean = fit.contrast.mean()
+    fit = replace(fit, contrast=fit.contrast / mean)
+    moved = torch.tensor(movement(turn.fit.poses, fit))
+    return {**_packed(fit), "noise": power.spectra(), "fsc": halves.fsc, "moved": moved}
+
+
+class Residual:
+    """Noise by group and shell, as what is left of stored images once their model is taken off."""
+
+    def __init__(self, store: Store, limit: int) -> None:
+        self.store, self.shells = store, store.disc.shells(limit)
+        self.power = torch.zeros_like(store.noise, dtype=torch.float64)
+        self.count = torch.zeros_like(self.power)
+
+    def add(
+        self, rows: Int[Tensor, "b"], images: Coefficients, model: Linear, contrast: Float[Tensor, "b"]
+    ) -> None:
+        """Add a batch's residuals."""
+        left = images.values - contrast[:, None] * model.model
+        power = (left.real.square() + left.imag.square()).double()
+        noise = self.store.noise[self.store.group[rows]][:, self.shells]
+        place = self.store.group[rows][:, None] * self.power.shape[1] + self.shells
+        self.power.view(-1).index_add_(0, place.flatten(), (power * noise).flatten())
+        self.count.view(-1).index_add_(0, place.flatten(), torch.ones_like(power).flatten())
+
+    def spectra(self) -> Float[Tensor, "o s"]:
+        """Spectra of all processes' residuals; as before where there were none."""
+        ranks.sum_tensors([self.power, self.count])
+        return torch.where(
+            self.count > 0, self.power / self.count.clamp(min=1), self.store.noise.double()
+        ).float()
+
+
+def _packed(fit: Fit) -> dict[str, Tensor]:
+    return {
+        "rotation": fit.poses.rotation,
+        "shift": fit.poses.shift,
+        "contrast": fit.contrast,
+        "score": fit.score,
+        "information": fit.information,
+    }
+
+
+def _unpacked(tensors: dict[str, Tensor]) -> Fit:
+    poses = Poses(tensors["rotation"], tensors["shift"])
+    return Fit(poses, tensors["contrast"], tensors["score"], tensors["information"])

@@ -1,0 +1,129 @@
+"""A first map from images whose poses nobody knows: stochastic expectation–maximisation from random poses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from morphem.core.rotations import random_rotations
+from morphem.core.so3_grids import super_fibonacci
+from morphem.core.types import Poses, Volume
+from morphem.engine import ranks
+from morphem.engine.signals import Interrupted, StopRequest
+from morphem.inference.maps import Tables, empty_tables, inserted, solved
+from morphem.inference.search import Hypotheses, ramps, search, shift_lattice
+from morphem.inference.store import Store
+from morphem.inference.templates import template
+from morphem.physics.masks import soft_ball
+
+_KEPT = 16  # rotations of an image that have a say
+_SLIGHT = 1e-3  # posterior that is not worth a slice
+_MEMORY = 0.6  # share of the last step's sums that stays
+_SHARE = 0.9  # signal's share of a map that the filter reckons with
+_COLD = 0.3  # inverse temperature at the first step; it rises to 1
+_RADIUS, _EDGE = 0.45, 0.05  # of the ball that the molecule is in, fractions of the box
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps of equal fineness.
+
+    Attributes:
+        limit: Frequency pixels.
+        rotations: How many are searched, turned as a whole at every step.
+        steps: How many.
+        batch: Images a step.
+    """
+
+    limit: int
+    rotations: int
+    steps: int
+    batch: int
+
+
+PHASES = (Phase(6, 3072, 15, 300), Phase(8, 4608, 15, 300), Phase(10, 9216, 10, 500))
+
+
+@torch.no_grad()
+def random_start(
+    store: Store, rows: Int[Tensor, "m"], reach: float, seed: int, stop: StopRequest | None = None
+) -> Volume:
+    """Map of :data:`PHASES`' last limit, from random poses of random images among ``rows``.
+
+    Each step scores a few hundred images against slices of the last map at evenly spread rotations and all
+    shifts, and inserts them at their likeliest with posterior weights, first tempered, then as they are; old
+    sums fade. Cost: about 3 GFLOP an image of a step at the last phase.
+
+    Args:
+        store: The images.
+        rows: Those to use.
+        reach: Largest shift searched, Å.
+        seed: Of the poses at the start, of which images come when, and of the rotations.
+        stop: Looked at between steps.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    total, done = sum(phase.steps for phase in PHASES), 0
+    volume: Volume | None = None
+    for phase in PHASES:
+        sums: Tables | None = None
+        for _ in range(phase.steps):
+            chosen = rows[torch.randint(len(rows), (phase.batch,), generator=generator)]
+            warmth = _COLD + (1 - _COLD) * done / total
+            fresh = _expected(store, chosen, (volume, phase, reach, warmth), generator)
+            sums = fresh if sums is None else sums.plus(fresh, _MEMORY)
+            volume = _within_ball(solved(sums, store.disc.grid, phase.limit, _SHARE))
+            done += 1
+            if stop is not None and stop.code:
+                raise Interrupted(stop.code)
+    assert volume is not None
+    return volume
+
+
+def shifts(store: Store, limit: int, reach: float) -> Float[Tensor, "t 2"]:
+    """Shifts (Å) within ``reach``, a quarter of a wave apart at ``limit``."""
+    return shift_lattice(reach, store.disc.grid.extent / limit / 4)
+
+
+def _expected(
+    store: Store,
+    rows: Int[Tensor, "b"],
+    state: tuple[Volume | None, Phase, float, float],
+    generator: torch.Generator,
+) -> Tables:
+    """Tables of images at their likely poses, summed over processes."""
+    volume, phase, reach, warmth = state
+    turned = super_fibonacci(phase.rotations) @ random_rotations(1, generator)[0]
+    lattice = shifts(store, phase.limit, reach)
+    drawn = torch.randint(phase.rotations, (len(rows), 1), generator=generator)
+    mine = slice(ranks.rank(), None, ranks.world())
+    own = rows[mine]
+    if volume is None:
+        nothing = torch.zeros_like(drawn[mine])
+        found = Hypotheses(drawn[mine], nothing, nothing.float())
+    else:
+        slices = template(volume, store.disc, phase.limit).slices(turned)[0]
+        moves = ramps(store.disc, phase.limit, lattice)
+        found = search(store.read(own, phase.limit), slices, moves, _KEPT)
+    weight = (warmth * found.score).softmax(1)
+    image, rank = (weight > _SLIGHT).nonzero(as_tuple=True)
+    poses = Poses(turned[found.rotation[image, rank]], lattice[found.shift[image, rank]])
+    sums = _weighted(store, (own[image], poses, weight[image, rank]), phase.limit)
+    ranks.sum_tensors([torch.view_as_real(sums.numerator), sums.weight])
+    return sums
+
+
+def _weighted(store: Store, what: tuple[Tensor, Poses, Tensor], limit: int) -> Tables:
+    """Tables of images at several poses each, by their posterior weights."""
+    rows, poses, weight = what
+    total = empty_tables(store.disc.grid, limit)
+    for part in torch.arange(len(rows)).split(4096):
+        total = total.plus(inserted(store, rows[part], poses[part], weight[part].expand(2, -1), limit))
+    return total
+
+
+def _within_ball(volume: Volume) -> Volume:
+    extent = volume.grid.extent
+    return Volume(volume.voxels * soft_ball(volume.grid, _RADIUS * extent, _EDGE * extent), volume.grid)

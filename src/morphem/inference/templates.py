@@ -1,0 +1,84 @@
+"""Maps as transforms that are sliced at the stored frequencies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from morphem.core.fourier import resize_map
+from morphem.core.grid import Grid
+from morphem.core.types import Volume
+from morphem.inference.store import Disc
+from morphem.physics.slices import prepare_transform, sample_plane
+
+PADDING = 2
+_MARGIN = 2  # frequency pixels beyond the limit, so that its neighbours in the transform are there
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Maps whose slices are in the units of :class:`morphem.inference.store.Coefficients`.
+
+    Attributes:
+        transforms: Padded transform of each map.
+        plane: Frequencies ``(x, y)`` of the disc within ``limit`` as fractions of the maps' Nyquist.
+        limit: Frequency pixels.
+        grid: Of the images.
+    """
+
+    transforms: Complex[Tensor, "c e e q"]
+    plane: Float[Tensor, "m 2"]
+    limit: int
+    grid: Grid
+
+    def slices(self, rotation: Float[Tensor, "b 3 3"]) -> Complex[Tensor, "c b m"]:
+        """Every map's slice at each rotation."""
+        return sample_plane(self.transforms, rotation, self.plane)
+
+
+def working_grid(grid: Grid, limit: int) -> Grid:
+    """Coarsest grid of the same extent that holds ``limit`` frequency pixels."""
+    return grid.resized(min(grid.box, 2 * (limit + _MARGIN)))
+
+
+def template(volume: Volume, places: Disc, limit: int) -> Templates:
+    """One map of the images' extent, ready to be sliced within ``limit``."""
+    return templates([volume], places, limit)
+
+
+def templates(volumes: list[Volume], places: Disc, limit: int) -> Templates:
+    """Several maps of the images' extent, ready to be sliced within ``limit``."""
+    grid = working_grid(places.grid, limit)
+    transforms = torch.stack([_transform(volume, grid, places.grid) for volume in volumes])
+    return Templates(transforms, plane_of(places, limit), limit, places.grid)
+
+
+def with_gradients(volume: Volume, places: Disc, limit: int) -> Templates:
+    """The map and its derivatives to the frequency along x, y and z, in frequency pixels.
+
+    The derivative of a transform is the transform of ``−2πi x`` times the map.
+    """
+    grid = working_grid(places.grid, limit)
+    coarse = resize_map(volume.voxels, grid.box)
+    line = grid.axis(coarse.device, coarse.dtype) * (2 * math.pi / grid.extent)
+    moments = [line * coarse, line[:, None] * coarse, line[:, None, None] * coarse]
+    # −i of a real map's transform is taken afterwards: the transform keeps its Friedel symmetry until then
+    transforms = [_transform(Volume(voxels, grid), grid, places.grid) for voxels in (coarse, *moments)]
+    return Templates(torch.stack(transforms), plane_of(places, limit), limit, places.grid)
+
+
+def plane_of(places: Disc, limit: int) -> Float[Tensor, "m 2"]:
+    """Frequencies within ``limit`` as fractions of the working grid's Nyquist."""
+    half = working_grid(places.grid, limit).box // 2
+    return places.places[: places.count(limit)].float() / half
+
+
+def _transform(volume: Volume, working: Grid, images: Grid) -> Complex[Tensor, "e e q"]:
+    coarse = resize_map(volume.voxels, working.box)
+    # sums over fewer, larger pixels, of images whose transforms are divided by their box
+    unit = images.box / working.box**2
+    return prepare_transform(Volume(coarse * unit, working), PADDING)

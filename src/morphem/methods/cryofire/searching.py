@@ -1,0 +1,112 @@
+"""cryoFIRE by search: poses from stochastic expectation–maximisation, then refined exactly."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from morphem.core.fourier import resize_map
+from morphem.core.grid import Grid
+from morphem.data.atomic import atomic_path
+from morphem.data.errors import DataError
+from morphem.data.stack import ParticleStack
+from morphem.engine.files import write_json
+from morphem.engine.half_maps import write_half_maps
+from morphem.engine.insertion import background_noise, backproject
+from morphem.engine.ranks import is_main
+from morphem.engine.reconstruction import Reconstruction
+from morphem.engine.run import Run
+from morphem.inference.abinitio import SeedConfig, Start, first_map, global_pass
+from morphem.inference.modes import ModeConfig, Modes, find_modes
+from morphem.inference.rounds import Refined, RoundConfig, half_maps, refine_poses
+from morphem.inference.store import collect
+from morphem.inference.subspace import Latents, Subspace, setting
+from morphem.models.density import LinearDensity
+
+_FEWEST = 100  # images
+_LOG = logging.getLogger("morphem")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Poses by search and refinement."""
+
+    starts: SeedConfig = SeedConfig()
+    """Starts from random poses."""
+    rounds: RoundConfig = RoundConfig()
+    """Refinement of poses."""
+    modes: ModeConfig = ModeConfig()
+    """Directions in which particles differ."""
+    limit: int = 40
+    """Finest frequency used for poses, frequency pixels; Nyquist where that is less."""
+
+
+def reconstruct_by_search(stack: ParticleStack, config: SearchConfig, seed: int, run: Run) -> Reconstruction:
+    """Poses, then maps at full resolution."""
+    if len(stack) < _FEWEST:
+        met = f"{len(stack)} images; poses cannot be found from fewer than {_FEWEST}"
+        raise DataError("COUNT-004", f"{met}. Give more images, or poses and another method")
+    limit = min(config.limit, stack.grid.box // 2 - 1)
+    rows = torch.arange(len(stack))
+    store = collect(stack, limit, background_noise(stack, rows, run), run)
+    start = first_map(store, config.starts, seed, run)
+    found = global_pass(store, rows, start.volume, config.starts, run)
+    halves = stack.halves(seed)
+    refined = refine_poses(store, found, halves, config.rounds, run)
+    posed = replace(stack, poses=refined.fit.poses, has_poses=True)
+    maps = backproject(posed, run, seed=seed)
+    write_half_maps(maps, run.root)
+    modes = modes_of(refined, halves, config.modes, seed, run)
+    _write_report(start, refined, modes, run)
+    _write_spread(modes.latents, run)
+    return Reconstruction(
+        poses=posed.poses,
+        latents=modes.latents.mean,
+        density=LinearDensity.of(maps.mean, _in_full(modes.space, stack.grid)),
+        grid=stack.grid,
+        history={"poses": refined.log},
+        provenance=run.provenance(),
+    )
+
+
+def modes_of(
+    refined: Refined, half_sets: tuple[Tensor, Tensor], config: ModeConfig, seed: int, run: Run
+) -> Modes:
+    """Directions at the poses found, with maps no finer than the halves agree."""
+    limit = min(config.limit, refined.limit)
+    halves = half_maps(refined.store, refined.fit, half_sets, limit, run)
+    return find_modes(setting(refined.store, refined.fit, halves, limit), half_sets, config, seed, run)
+
+
+def _in_full(space: Subspace, grid: Grid) -> Float[Tensor, "q d d d"]:
+    """Directions on the images' grid."""
+    full = [resize_map(each, grid.box) for each in space.directions]
+    return torch.stack(full) if full else torch.zeros(0, grid.box, grid.box, grid.box)
+
+
+def _write_spread(latents: Latents, run: Run) -> None:
+    """Standard deviations of the latents as ``latents_std.npy``."""
+    if is_main():
+        with atomic_path(run.root / "latents_std.npy") as temporary:
+            spread = latents.covariance.diagonal(dim1=1, dim2=2).sqrt()
+            np.save(temporary, spread.numpy(), allow_pickle=False)
+
+
+def _write_report(start: Start, refined: Refined, modes: Modes, run: Run) -> None:
+    """What is known of the result's soundness, as ``abinitio.json``."""
+    degrees = [math.degrees(angle) for angle in start.agreement]
+    facts = {
+        "starts": {"log_likelihood": start.scores, "degrees_from_the_best": degrees},
+        "rounds": refined.log,
+        "fsc": refined.halves.fsc.tolist(),
+        "directions": {"kept": len(modes.space), "gain": modes.gain, "standard_error": modes.error},
+        "hand": "not determined: images of a molecule and of its mirror image are the same",
+    }
+    if is_main():
+        write_json(run.root / "abinitio.json", facts)
