@@ -118,7 +118,7 @@ def pose_gram(
     edge, half = tables.cells.shape[1:3]
     lattice = edge, half, (half - 1) / (tables.grid.box // 2)
     poses = _array(rotation), _array(shift / extent), _array(_filled(weights, tables, rotation))
-    images = _array(transfer), values.to(torch.complex64).contiguous().numpy()
+    images = _array(transfer), _array(torch.view_as_real(values).flatten(1))
     plane, cells = _array(tables.pixels.T), _array(tables.cells.flatten())
     products = torch.from_numpy(gram(cells, lattice, plane, poses, images, torch.get_num_threads()))
     products[:, 3:5] /= extent

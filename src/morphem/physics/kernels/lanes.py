@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.cgutils import get_or_insert_function
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import make_array
@@ -186,6 +187,62 @@ def between(typing_context: Any, a: Lanes, b: Lanes, part: Lanes) -> Typed:
         return builder.fadd(a, product, flags=("contract",))
 
     return a(a, b, part), generate
+
+
+@intrinsic
+def floor(typing_context: Any, a: Lanes) -> Typed:
+    """Largest whole numbers not above ``a``."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        vector = arguments[0].type
+        name = f"llvm.floor.v{LANES}f{signature.args[0].scalar.bitwidth}"
+        rounding = get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), name)
+        return builder.call(rounding, arguments)
+
+    return a(a), generate
+
+
+@intrinsic
+def greater(typing_context: Any, a: Lanes, b: Lanes) -> Typed:
+    """The greater of both, ``b`` where ``a`` is not a number."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
+
+    return a(a, b), generate
+
+
+@intrinsic
+def lesser(typing_context: Any, a: Lanes, b: Lanes) -> Typed:
+    """The lesser of both, ``b`` where ``a`` is not a number."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", *arguments), *arguments)
+
+    return a(a, b), generate
+
+
+@intrinsic
+def sign(typing_context: Any, a: Lanes) -> Typed:
+    """−1 below zero, 1 elsewhere."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        vector = _vector(signature.args[0].scalar)
+        negative = builder.fcmp_ordered("<", arguments[0], _constant(vector, 0.0))
+        return builder.select(negative, _constant(vector, -1.0), _constant(vector, 1.0))
+
+    return a(a), generate
+
+
+@intrinsic
+def single(typing_context: Any, array: types.Array, index: types.Integer) -> Typed:
+    """The number ``array[index]``."""
+
+    def generate(context: Any, builder: Any, signature: Signature, arguments: Any) -> Any:
+        array = make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.load(builder.gep(array.data, [arguments[1]]))
+
+    return array.dtype(array, types.intp), generate
 
 
 @intrinsic

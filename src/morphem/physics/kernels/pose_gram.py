@@ -8,27 +8,42 @@ on the number of threads. Lengths are frequency pixels; angles of phases are tur
 from __future__ import annotations
 
 import math
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Float
 
-from morphem.physics.kernels.lanes import LANES, between, load, spread, store, times_plus, total, transpose
+from morphem.physics.kernels.lanes import (
+    LANES,
+    between,
+    floor,
+    greater,
+    lesser,
+    load,
+    sign,
+    single,
+    spread,
+    store,
+    times,
+    times_plus,
+    total,
+    transpose,
+)
 from morphem.physics.kernels.running import compiled, share
 
 Array = np.ndarray
 BLOCK = 128  # frequencies handled at a time
 SLOPES = 5
-_HALF_TURN, _TURN = np.float32(math.pi), np.float32(2 * math.pi)
+_SINE = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in reversed(range(6)))
+_COSINE = tuple((-1.0) ** k / math.factorial(2 * k) for k in reversed(range(7)))
 _TILE = 4  # columns whose products with one other are summed at once
 
 # Edges e and q of a table whose cells hold the numbers of one frequency, and its frequencies per pixel.
 Lattice = tuple[int, int, float]
 # Rotation, shift as turns per frequency pixel, factor on each map.
 Poses = tuple[Float[Array, "b 3 3"], Float[Array, "b 2"], Float[Array, "b c"]]
-Images = tuple[Float[Array, "b m"], Complex[Array, "b m"]]
-# Cell below each point, its place within (x, y, z) and the sign of its imaginary part.
-Points = tuple[Int[Array, "n"], Float[Array, "4 n"]]
+# Transfer; real and imaginary parts in turn.
+Images = tuple[Float[Array, "b m"], Float[Array, "b w"]]
 
 
 def gram(
@@ -44,11 +59,15 @@ def gram(
     transfer, values = images
     size = SLOPES + weights.shape[1] + 1
     products = np.empty((len(rotation), size, size), np.float32)
+    blocks = [plane[:, first : first + BLOCK] for first in range(0, plane.shape[1], BLOCK)]
+    padded = np.zeros((len(blocks), 2, BLOCK), np.float32)
+    for row, block in zip(padded, blocks, strict=True):
+        row[:, : block.shape[1]] = block
 
     def sum_up(start: int, stop: int) -> None:
         rows = slice(start, stop)
         part = rotation[rows], shift[rows], weights[rows]
-        _gram(cells, lattice, plane, part, (transfer[rows], values[rows]), products[rows])
+        _gram(cells, lattice, padded, part, (transfer[rows], values[rows]), products[rows])
 
     share(sum_up, len(rotation), threads)
     return products
@@ -59,32 +78,32 @@ def gram(
 def _gram(
     cells: Float[Array, "_"],
     lattice: Lattice,
-    plane: Float[Array, "2 m"],
+    plane: Float[Array, "_ 2 n"],
     poses: Poses,
     images: Images,
     products: Float[Array, "b k k"],
 ) -> None:
     rotation, shift, weights = poses
     transfer, values = images
-    maps, size = weights.shape[1], products.shape[1]
-    points = np.empty(BLOCK, np.int32), np.empty((4, BLOCK), np.float32)
-    channels = np.empty((8 * maps, BLOCK), np.float32)
+    size, count = products.shape[1], transfer.shape[1]
+    points = np.empty((6, BLOCK), np.float32)
+    channels = np.empty((8 * weights.shape[1], BLOCK), np.float32)
+    mixture = np.empty((8, BLOCK), np.float32)
     columns = np.zeros((size + _TILE - 1, 2 * BLOCK), np.float32)
+    seen = np.empty((3, BLOCK), np.float32)
     sums = np.empty((size, size + _TILE - 1), np.float64)
     for b in range(len(products)):
         sums[:] = 0
-        for first in range(0, plane.shape[1], BLOCK):
-            part = plane[:, first : first + BLOCK]
-            stop = first + part.shape[1]
-            _locate(part, rotation[b], lattice, points)
-            _interpolate(cells, lattice, points, part.shape[1], channels)
-            if stop - first < BLOCK:
-                columns[:] = 0
-            _filter(transfer[b, first:stop], points[1][3], channels)
-            _model(weights[b], stop - first, channels, columns)
-            _derive(part, rotation[b], channels, columns)
-            _centre(part, shift[b], values[b, first:stop], columns[size - 1])
-            _add_products(columns, part.shape[1], sums)
+        for n in range(len(plane)):
+            first, full = n * BLOCK, min(count - n * BLOCK, BLOCK)
+            _read(transfer[b, first : first + full], values[b, 2 * first : 2 * (first + full)], seen)
+            _locate(plane[n], rotation[b], lattice, points, full)
+            _interpolate(cells, lattice, points, full, channels)
+            _filter(points, seen, channels, columns, full)
+            _mix(channels, weights[b], mixture, full)
+            _derive(plane[n], rotation[b], mixture, columns, full)
+            _centre(plane[n], shift[b], seen, columns[size - 1], full)
+            _add_products(columns, full, sums)
         for i in range(size):
             for j in range(i, size):
                 products[b, i, j] = products[b, j, i] = sums[i, j]
@@ -92,54 +111,92 @@ def _gram(
 
 @compiled
 @no_type_check
+def _read(transfer: Float[Array, "m"], values: Float[Array, "w"], seen: Float[Array, "3 n"]) -> None:
+    """Transfer and both parts of the values of one block, zero beyond the last."""
+    for p in range(len(transfer)):
+        seen[0, p] = transfer[p]
+    for p in range(len(transfer)):
+        seen[1, p] = values[2 * p]
+        seen[2, p] = values[2 * p + 1]
+    seen[:, len(transfer) :] = 0
+
+
+@compiled
+@no_type_check
 def _locate(
-    plane: Float[Array, "2 n"], rotation: Float[Array, "3 3"], lattice: Lattice, points: Points
+    plane: Float[Array, "2 n"],
+    rotation: Float[Array, "3 3"],
+    lattice: Lattice,
+    points: Float[Array, "6 n"],
+    count: int,
 ) -> None:
-    """Cells of the slice's points after mirroring those with x < 0."""
-    e, q, fine = lattice[0], lattice[1], np.float32(lattice[2])
-    cell, inside = points
-    middle = np.float32(e // 2)
-    for p in range(plane.shape[1]):
-        u, v = plane[0, p] * fine, plane[1, p] * fine
-        x = u * rotation[0, 0] + v * rotation[1, 0]
-        sign = np.float32(-1) if x < 0 else np.float32(1)
-        x = x * sign
-        y = (u * rotation[0, 1] + v * rotation[1, 1]) * sign + middle
-        z = (u * rotation[0, 2] + v * rotation[1, 2]) * sign + middle
-        i = min(max(np.int32(x), np.int32(0)), np.int32(q - 2))
-        j = min(max(np.int32(y), np.int32(0)), np.int32(e - 2))
-        k = min(max(np.int32(z), np.int32(0)), np.int32(e - 2))
-        cell[p] = np.int32(np.int32(np.int32(k * np.int32(e)) + j) * np.int32(q)) + i
-        inside[0, p] = x - np.float32(i)
-        inside[1, p] = y - np.float32(j)
-        inside[2, p] = z - np.float32(k)
-        inside[3, p] = sign
+    """Points of the slice, those with x < 0 mirrored: cell along x, row of cells, place within it, sign."""
+    e, q, fine = lattice
+    middle, width = spread(plane, e // 2), spread(plane, e)
+    for p in range(0, count, LANES):
+        u = times(load(plane, p), spread(plane, fine))
+        v = times(load(plane, BLOCK + p), spread(plane, fine))
+        x = _turned(plane, u, v, rotation, 0)
+        side = sign(x)
+        y = times_plus(_turned(plane, u, v, rotation, 1), side, middle)
+        z = times_plus(_turned(plane, u, v, rotation, 2), side, middle)
+        store(points, p, _split(points, 2 * BLOCK + p, times(x, side), q - 2))
+        y = _split(points, 3 * BLOCK + p, y, e - 2)
+        z = _split(points, 4 * BLOCK + p, z, e - 2)
+        # whole numbers stay exact up to a table's 4096² rows
+        store(points, BLOCK + p, times_plus(z, width, y))
+        store(points, 5 * BLOCK + p, side)
+
+
+@compiled
+@no_type_check
+def _turned(plane: Float[Array, "2 n"], u: Any, v: Any, rotation: Float[Array, "3 3"], axis: int) -> Any:
+    """One coordinate in the map's frame of points (u, v) of the view's plane."""
+    along_v = times(v, spread(plane, rotation[1, axis]))
+    return times_plus(u, spread(plane, rotation[0, axis]), along_v)
+
+
+@compiled
+@no_type_check
+def _split(points: Float[Array, "6 n"], place: int, position: Any, last: int) -> Any:
+    """Cell below a position; what is left above it is written."""
+    low = lesser(greater(floor(position), spread(points, 0.0)), spread(points, last))
+    store(points, place, times_plus(low, spread(points, -1.0), position))
+    return low
 
 
 @compiled
 @no_type_check
 def _interpolate(
-    cells: Float[Array, "_"], lattice: Lattice, points: Points, count: int, channels: Float[Array, "f n"]
+    cells: Float[Array, "_"],
+    lattice: Lattice,
+    points: Float[Array, "6 n"],
+    count: int,
+    channels: Float[Array, "f n"],
 ) -> None:
     """Trilinear values of every channel, a group of eight at a time."""
     e, q, _ = lattice
-    cell, inside = points
-    stride = channels.shape[0]
-    tile = np.empty(LANES * LANES, np.float32)
-    for group in range(0, stride, LANES):
-        for first in range(0, count, LANES):
-            for p in range(first, min(first + LANES, count)):
-                at = np.intp(cell[p]) * stride + group
-                x, y = spread(cells, inside[0, p]), spread(cells, inside[1, p])
-                below = _bilinear(cells, at, (stride, stride * q), x, y)
-                above = _bilinear(cells, at + stride * q * e, (stride, stride * q), x, y)
-                store(tile, (p - first) * LANES, between(below, above, spread(cells, inside[2, p])))
-            transpose(tile, 0, channels[group:], first)
+    size = channels.shape[0]
+    steps = size, size * q
+    tile = np.zeros(LANES * LANES, np.float32)
+    for first in range(0, count, LANES):
+        for group in range(0, size, LANES):
+            for lane in range(LANES):
+                p = first + lane
+                row = np.intp(single(points, p + BLOCK))
+                at = (row * q + np.intp(single(points, p))) * size + group
+                x = spread(cells, single(points, p + 2 * BLOCK))
+                y = spread(cells, single(points, p + 3 * BLOCK))
+                z = spread(cells, single(points, p + 4 * BLOCK))
+                below = _bilinear(cells, at, steps, x, y)
+                above = _bilinear(cells, at + steps[1] * e, steps, x, y)
+                store(tile, lane * LANES, between(below, above, z))
+            transpose(tile, 0, channels, group * BLOCK + first)
 
 
 @compiled
 @no_type_check
-def _bilinear(cells: Float[Array, "_"], at: int, steps: tuple[int, int], x: float, y: float) -> float:
+def _bilinear(cells: Float[Array, "_"], at: int, steps: tuple[int, int], x: Any, y: Any) -> Any:
     """Values between four neighbours, of one group of channels."""
     across, up = steps
     low = between(load(cells, at), load(cells, at + across), x)
@@ -149,34 +206,43 @@ def _bilinear(cells: Float[Array, "_"], at: int, steps: tuple[int, int], x: floa
 
 @compiled
 @no_type_check
-def _filter(transfer: Float[Array, "n"], sign: Float[Array, "_"], channels: Float[Array, "f n"]) -> None:
-    """Multiply all channels by the transfer, and conjugate those of mirrored points."""
-    for row in range(0, channels.shape[0], 2):
-        real, imaginary = channels[row], channels[row + 1]
-        for p in range(len(transfer)):
-            real[p] *= transfer[p]
-            imaginary[p] *= transfer[p] * sign[p]
+def _filter(
+    points: Float[Array, "6 n"],
+    seen: Float[Array, "3 n"],
+    channels: Float[Array, "f n"],
+    columns: Float[Array, "k w"],
+    count: int,
+) -> None:
+    """Multiply all channels by the transfer and conjugate those of mirrored points; copy those of maps."""
+    rows = channels.shape[0]
+    for p in range(0, count, LANES):
+        real = load(seen, p)
+        imaginary = times(real, load(points, 5 * BLOCK + p))
+        for row in range(0, rows, 2):
+            at = row * BLOCK + p
+            a, b = times(load(channels, at), real), times(load(channels, at + BLOCK), imaginary)
+            store(channels, at, a)
+            store(channels, at + BLOCK, b)
+            if row < rows // 4:
+                store(columns, 2 * SLOPES * BLOCK + at, a)
+                store(columns, 2 * SLOPES * BLOCK + at + BLOCK, b)
 
 
 @compiled
 @no_type_check
-def _model(
-    weights: Float[Array, "c"], count: int, channels: Float[Array, "f n"], columns: Float[Array, "k n"]
+def _mix(
+    channels: Float[Array, "f n"], weights: Float[Array, "c"], mixture: Float[Array, "8 n"], count: int
 ) -> None:
-    """Columns of the maps; what the slopes need of all of them together is left at each one's first row."""
+    """Sums of the maps' channels, each times its factor."""
     maps = len(weights)
-    for row in range(2 * maps):
-        half = (row % 2) * BLOCK
-        columns[SLOPES + row // 2, half : half + count] = channels[row, :count]
-    for row in range(0, 8 * maps, 2 * maps):
-        for part in range(2):
-            whole = channels[row + part]
-            for p in range(count):
-                whole[p] *= weights[0]
+    for row in range(8):
+        start = (row // 2 * 2 * maps + row % 2) * BLOCK
+        for p in range(0, count, LANES):
+            whole = times(load(channels, start + p), spread(channels, weights[0]))
             for j in range(1, maps):
-                each = channels[row + part + 2 * j]
-                for p in range(count):
-                    whole[p] += weights[j] * each[p]
+                each = load(channels, start + 2 * j * BLOCK + p)
+                whole = times_plus(each, spread(channels, weights[j]), whole)
+            store(mixture, row * BLOCK + p, whole)
 
 
 @compiled
@@ -184,26 +250,37 @@ def _model(
 def _derive(
     plane: Float[Array, "2 n"],
     rotation: Float[Array, "3 3"],
-    channels: Float[Array, "f n"],
-    columns: Float[Array, "k n"],
+    mixture: Float[Array, "8 n"],
+    columns: Float[Array, "k w"],
+    count: int,
 ) -> None:
     """Slopes: ``−i (R ∇V) × k`` and ``−2πi k V``."""
-    step = channels.shape[0] // 4
-    for part in range(2):
+    turn = spread(plane, 2 * math.pi)
+    minus = spread(plane, -1.0)
+    for half in range(2):
         # −i (a + i b) = b − i a
-        sign, half = np.float32(1 - 2 * part), part * BLOCK
-        s, gx = channels[1 - part], channels[step + 1 - part]
-        gy, gz = channels[2 * step + 1 - part], channels[3 * step + 1 - part]
-        for p in range(plane.shape[1]):
-            x, y = sign * plane[0, p], sign * plane[1, p]
-            along_x = rotation[0, 0] * gx[p] + rotation[0, 1] * gy[p] + rotation[0, 2] * gz[p]
-            along_y = rotation[1, 0] * gx[p] + rotation[1, 1] * gy[p] + rotation[1, 2] * gz[p]
-            along_z = rotation[2, 0] * gx[p] + rotation[2, 1] * gy[p] + rotation[2, 2] * gz[p]
-            columns[0, half + p] = -y * along_z
-            columns[1, half + p] = x * along_z
-            columns[2, half + p] = y * along_x - x * along_y
-            columns[3, half + p] = _TURN * x * s[p]
-            columns[4, half + p] = _TURN * y * s[p]
+        other, unit = (1 - half) * BLOCK, spread(plane, 1 - 2 * half)
+        for p in range(0, count, LANES):
+            x, y = times(load(plane, p), unit), times(load(plane, BLOCK + p), unit)
+            at, model = half * BLOCK + p, times(load(mixture, other + p), turn)
+            along_x = _along(mixture, other + p, rotation, 0)
+            along_y = _along(mixture, other + p, rotation, 1)
+            along_z = _along(mixture, other + p, rotation, 2)
+            store(columns, at, times(times(y, minus), along_z))
+            store(columns, 2 * BLOCK + at, times(x, along_z))
+            store(columns, 4 * BLOCK + at, times_plus(y, along_x, times(times(x, minus), along_y)))
+            store(columns, 6 * BLOCK + at, times(x, model))
+            store(columns, 8 * BLOCK + at, times(y, model))
+
+
+@compiled
+@no_type_check
+def _along(mixture: Float[Array, "8 n"], at: int, rotation: Float[Array, "3 3"], axis: int) -> Any:
+    """Derivative along an axis of the view."""
+    x, y, z = load(mixture, at + 2 * BLOCK), load(mixture, at + 4 * BLOCK), load(mixture, at + 6 * BLOCK)
+    along = times(z, spread(mixture, rotation[axis, 2]))
+    along = times_plus(y, spread(mixture, rotation[axis, 1]), along)
+    return times_plus(x, spread(mixture, rotation[axis, 0]), along)
 
 
 @compiled
@@ -211,40 +288,35 @@ def _derive(
 def _centre(
     plane: Float[Array, "2 n"],
     shift: Float[Array, "2"],
-    values: Complex[Array, "n"],
-    column: Float[Array, "n"],
+    seen: Float[Array, "3 n"],
+    column: Float[Array, "w"],
+    count: int,
 ) -> None:
     """The image moved back by the shift, in place of all models moved forth by it."""
-    real, imaginary = column[:BLOCK], column[BLOCK:]
-    for p in range(len(values)):
-        turns = plane[0, p] * shift[0] + plane[1, p] * shift[1]
-        half = (turns - np.floor(turns + np.float32(0.5))) * _HALF_TURN
-        s, c = _sine(half), _cosine(half)
-        sine, cosine = np.float32(2) * s * c, np.float32(1) - np.float32(2) * s * s
-        a, b = values[p].real, values[p].imag
-        real[p] = a * cosine - b * sine
-        imaginary[p] = a * sine + b * cosine
+    minus = spread(plane, -1.0)
+    for p in range(0, count, LANES):
+        turns = times(load(plane, BLOCK + p), spread(plane, shift[1]))
+        turns = times_plus(load(plane, p), spread(plane, shift[0]), turns)
+        nearest = floor(times_plus(turns, spread(plane, 1.0), spread(plane, 0.5)))
+        # half the angle, within ± π/2, where the series are good
+        angle = times(times_plus(nearest, minus, turns), spread(plane, math.pi))
+        square = times(angle, angle)
+        sine = times(_series(plane, square, _SINE), angle)
+        cosine = _series(plane, square, _COSINE)
+        double = times(sine, spread(plane, 2.0))
+        cosine, sine = times_plus(times(double, sine), minus, spread(plane, 1.0)), times(double, cosine)
+        real, imaginary = load(seen, BLOCK + p), load(seen, 2 * BLOCK + p)
+        store(column, p, times_plus(real, cosine, times(times(imaginary, sine), minus)))
+        store(column, BLOCK + p, times_plus(real, sine, times(imaginary, cosine)))
 
 
 @compiled
 @no_type_check
-def _sine(x: float) -> float:
-    """Series that is exact to float32 within ± π/2."""
-    square = x * x
-    value = np.float32(-1 / 39916800)
-    for term in (1 / 362880, -1 / 5040, 1 / 120, -1 / 6, 1.0):
-        value = value * square + np.float32(term)
-    return value * x
-
-
-@compiled
-@no_type_check
-def _cosine(x: float) -> float:
-    """Series that is exact to float32 within ± π/2."""
-    square = x * x
-    value = np.float32(1 / 479001600)
-    for term in (-1 / 3628800, 1 / 40320, -1 / 720, 1 / 24, -1 / 2, 1.0):
-        value = value * square + np.float32(term)
+def _series(plane: Float[Array, "2 n"], square: Any, terms: tuple[float, ...]) -> Any:
+    """Polynomial with these coefficients, the highest first."""
+    value = spread(plane, terms[0])
+    for term in terms[1:]:
+        value = times_plus(value, square, spread(plane, term))
     return value
 
 
