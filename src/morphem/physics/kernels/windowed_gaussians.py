@@ -7,14 +7,10 @@ results do not depend on the number of threads. Lengths are pixels; a position i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
 
 from morphem.physics.kernels.lanes import (
     LANES,
@@ -27,6 +23,7 @@ from morphem.physics.kernels.lanes import (
     times_plus,
     total,
 )
+from morphem.physics.kernels.running import compiled, share
 
 Array = np.ndarray
 # Positions (x, y) in each image, peak amplitudes there, scales common to all images.
@@ -34,14 +31,6 @@ Mixture = tuple[Float[Array, "b g 2"], Float[Array, "b g"], Float[Array, "g"]]
 Gradients = tuple[Float[Array, "b g 2"], Float[Array, "b g"], Float[Array, "b g"]]
 Profiles = tuple[Float[Array, "3 w"], Float[Array, "3 w"]]
 Window = tuple[int, int, int, int]
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Machine code of a function, kept on disk where a folder can be written."""
-    try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # neither beside the source nor in the user's cache folder
-        return njit(nogil=True, error_model="numpy")(function)
 
 
 def splat(mixture: Mixture, box: int, reach: float, threads: int) -> Float[Array, "b d d"]:
@@ -54,7 +43,7 @@ def splat(mixture: Mixture, box: int, reach: float, threads: int) -> Float[Array
         rows = slice(start, stop)
         _splat((view[rows], amplitudes[rows], scales), reach, margin, images[rows])
 
-    _share(draw, len(view), threads)
+    share(draw, len(view), threads)
     return images
 
 
@@ -72,7 +61,7 @@ def splat_gradient(
         results = to_view[rows], to_amplitudes[rows], to_scales[rows]
         _splat_gradient((view[rows], amplitudes[rows], scales), reach, margin, upstream[rows], results)
 
-    _share(differentiate, len(view), threads)
+    share(differentiate, len(view), threads)
     return to_view, to_amplitudes, to_scales
 
 
@@ -82,22 +71,7 @@ def _margin(scales: Float[Array, "g"], box: int, reach: float) -> int:
     return int(min(widest, box)) + 2 * LANES
 
 
-def _share(work: Callable[[int, int], None], count: int, threads: int) -> None:
-    """Call ``work(start, stop)`` on equal runs of ``range(count)``, one for each thread."""
-    threads = max(1, min(threads, count))
-    cuts = [count * i // threads for i in range(threads + 1)]
-    if threads == 1:
-        work(0, count)
-        return
-    # A pool for each call: threads kept between calls would not survive a fork.
-    with ThreadPoolExecutor(threads - 1) as pool:
-        others = [pool.submit(work, *run) for run in pairwise(cuts[1:])]
-        work(cuts[0], cuts[1])
-        for other in others:
-            other.result()
-
-
-@_compiled
+@compiled
 @no_type_check
 def _splat(mixture: Mixture, reach: float, margin: int, images: Float[Array, "b d d"]) -> None:
     """Draw each image on a canvas with a margin left and right, then copy what lies between."""
@@ -120,7 +94,7 @@ def _splat(mixture: Mixture, reach: float, margin: int, images: Float[Array, "b 
             images[b, i] = canvas[i * stride + margin : i * stride + margin + box]
 
 
-@_compiled
+@compiled
 @no_type_check
 def _splat_gradient(
     mixture: Mixture, reach: float, margin: int, upstream: Float[Array, "b d d"], gradients: Gradients
@@ -150,7 +124,7 @@ def _splat_gradient(
             to_scales[b, g] = spread_out * per_square / scales[g]
 
 
-@_compiled
+@compiled
 @no_type_check
 def _room(canvas: Float[Array, "p"], box: int) -> tuple[Float[Array, "3 w"], Float[Array, "3 w"]]:
     """Space for the profiles along x and y: value, value · offset, value · offset²."""
@@ -158,14 +132,14 @@ def _room(canvas: Float[Array, "p"], box: int) -> tuple[Float[Array, "3 w"], Flo
     return np.empty((3, size), canvas.dtype), np.empty((3, size), canvas.dtype)
 
 
-@_compiled
+@compiled
 @no_type_check
 def _touches(position: float, half: float, box: int) -> bool:
     """Whether a window reaches into the image along one axis; False for NaN."""
     return position + half >= 0 and position - half <= box - 1
 
 
-@_compiled
+@compiled
 @no_type_check
 def _window(x: float, y: float, half: float, box: int) -> Window:
     """First column, blocks of columns, first row and rows of a Gaussian; rows are clipped to the image."""
@@ -179,7 +153,7 @@ def _window(x: float, y: float, half: float, box: int) -> Window:
     return left, blocks, low, min(top + length, box) - low
 
 
-@_compiled
+@compiled
 @no_type_check
 def _tabulate(profiles: Profiles, window: Window, x: float, y: float, scale: float) -> None:
     """Fill the profiles ``exp(−offset² / 2 scale²)`` along both axes, from the first pixel of the window."""
@@ -192,7 +166,7 @@ def _tabulate(profiles: Profiles, window: Window, x: float, y: float, scale: flo
         _fill(down, first, low - y, rate)
 
 
-@_compiled
+@compiled
 @no_type_check
 def _fill(table: Float[Array, "3 w"], first: int, offset: float, rate: Any) -> None:
     """Entries from ``first`` on of a profile ``2 ** (rate · offset²)``; ``offset`` is that of entry 0."""
@@ -204,7 +178,7 @@ def _fill(table: Float[Array, "3 w"], first: int, offset: float, rate: Any) -> N
     store(table, 2 * table.shape[1] + first, times(values, squares))
 
 
-@_compiled
+@compiled
 @no_type_check
 def _add(
     canvas: Float[Array, "p"], margin: int, stride: int, profiles: Profiles, window: Window, amplitude: float
@@ -220,7 +194,7 @@ def _add(
             store(canvas, place, times_plus(spread(down, down[0, i]), profile, load(canvas, place)))
 
 
-@_compiled
+@compiled
 @no_type_check
 def _moments(
     canvas: Float[Array, "p"], margin: int, stride: int, profiles: Profiles, window: Window
