@@ -96,7 +96,7 @@ def test_slopes_are_those_of_exact_slices():
 
 
 @pytest.mark.parametrize("images", [1, 5])
-def test_compiled_sums_equal_columns_written_out(images):
+def test_compiled_sums_equal_columns_written_out(images: int):
     one, seen = tables(), batch(images)
     assert largest_error(p.pose_gram(one, *seen), written_out(one, *seen)) < 1e-5  # float32
 
@@ -117,7 +117,7 @@ def test_sums_in_double_precision_are_those_written_out():
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 130])
-def test_any_number_of_frequencies_is_summed(count):
+def test_any_number_of_frequencies_is_summed(count: int):
     one = tables()
     rotation, shift, transfer, values = batch()
     few = p.PoseTables(one.cells, one.plane[-count:], GRID)

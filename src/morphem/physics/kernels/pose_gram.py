@@ -17,10 +17,7 @@ from morphem.physics.kernels.lanes import (
     LANES,
     between,
     floor,
-    greater,
-    lesser,
     load,
-    sign,
     single,
     spread,
     store,
@@ -29,17 +26,15 @@ from morphem.physics.kernels.lanes import (
     total,
     transpose,
 )
+from morphem.physics.kernels.lattice import BLOCK, Lattice, in_blocks, locate
 from morphem.physics.kernels.running import compiled, share
 
 Array = np.ndarray
-BLOCK = 128  # frequencies handled at a time
 SLOPES = 5
 _SINE = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in reversed(range(6)))
 _COSINE = tuple((-1.0) ** k / math.factorial(2 * k) for k in reversed(range(7)))
 _TILE = 4  # columns whose products with one other are summed at once
 
-# Edges e and q of a table whose cells hold the numbers of one frequency, and its frequencies per pixel.
-Lattice = tuple[int, int, float]
 # Rotation, shift as turns per frequency pixel, factor on each map.
 Poses = tuple[Float[Array, "b 3 3"], Float[Array, "b 2"], Float[Array, "b c"]]
 # Transfer; real and imaginary parts in turn.
@@ -59,15 +54,12 @@ def gram(
     transfer, values = images
     size = SLOPES + weights.shape[1] + 1
     products = np.empty((len(rotation), size, size), np.float32)
-    blocks = [plane[:, first : first + BLOCK] for first in range(0, plane.shape[1], BLOCK)]
-    padded = np.zeros((len(blocks), 2, BLOCK), np.float32)
-    for row, block in zip(padded, blocks, strict=True):
-        row[:, : block.shape[1]] = block
+    blocks = in_blocks(plane)
 
     def sum_up(start: int, stop: int) -> None:
         rows = slice(start, stop)
         part = rotation[rows], shift[rows], weights[rows]
-        _gram(cells, lattice, padded, part, (transfer[rows], values[rows]), products[rows])
+        _gram(cells, lattice, blocks, part, (transfer[rows], values[rows]), products[rows])
 
     share(sum_up, len(rotation), threads)
     return products
@@ -97,7 +89,7 @@ def _gram(
         for n in range(len(plane)):
             first, full = n * BLOCK, min(count - n * BLOCK, BLOCK)
             _read(transfer[b, first : first + full], values[b, 2 * first : 2 * (first + full)], seen)
-            _locate(plane[n], rotation[b], lattice, points, full)
+            locate(plane[n], rotation[b], lattice, points, full)
             _interpolate(cells, lattice, points, full, channels)
             _filter(points, seen, channels, columns, full)
             _mix(channels, weights[b], mixture, full)
@@ -119,50 +111,6 @@ def _read(transfer: Float[Array, "m"], values: Float[Array, "w"], seen: Float[Ar
         seen[1, p] = values[2 * p]
         seen[2, p] = values[2 * p + 1]
     seen[:, len(transfer) :] = 0
-
-
-@compiled
-@no_type_check
-def _locate(
-    plane: Float[Array, "2 n"],
-    rotation: Float[Array, "3 3"],
-    lattice: Lattice,
-    points: Float[Array, "6 n"],
-    count: int,
-) -> None:
-    """Points of the slice, those with x < 0 mirrored: cell along x, row of cells, place within it, sign."""
-    e, q, fine = lattice
-    middle, width = spread(plane, e // 2), spread(plane, e)
-    for p in range(0, count, LANES):
-        u = times(load(plane, p), spread(plane, fine))
-        v = times(load(plane, BLOCK + p), spread(plane, fine))
-        x = _turned(plane, u, v, rotation, 0)
-        side = sign(x)
-        y = times_plus(_turned(plane, u, v, rotation, 1), side, middle)
-        z = times_plus(_turned(plane, u, v, rotation, 2), side, middle)
-        store(points, p, _split(points, 2 * BLOCK + p, times(x, side), q - 2))
-        y = _split(points, 3 * BLOCK + p, y, e - 2)
-        z = _split(points, 4 * BLOCK + p, z, e - 2)
-        # whole numbers stay exact up to a table's 4096² rows
-        store(points, BLOCK + p, times_plus(z, width, y))
-        store(points, 5 * BLOCK + p, side)
-
-
-@compiled
-@no_type_check
-def _turned(plane: Float[Array, "2 n"], u: Any, v: Any, rotation: Float[Array, "3 3"], axis: int) -> Any:
-    """One coordinate in the map's frame of points (u, v) of the view's plane."""
-    along_v = times(v, spread(plane, rotation[1, axis]))
-    return times_plus(u, spread(plane, rotation[0, axis]), along_v)
-
-
-@compiled
-@no_type_check
-def _split(points: Float[Array, "6 n"], place: int, position: Any, last: int) -> Any:
-    """Cell below a position; what is left above it is written."""
-    low = lesser(greater(floor(position), spread(points, 0.0)), spread(points, last))
-    store(points, place, times_plus(low, spread(points, -1.0), position))
-    return low
 
 
 @compiled
