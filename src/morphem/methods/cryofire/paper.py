@@ -222,6 +222,9 @@ class Autoencoder(nn.Module):
 class AmortisedObjective(AbstractObjective):
     """Residual of the images as encoded and decoded; variational, with the divergence of the latents.
 
+    Batch normalisation sees a process's own share of the batch, so that runs on several processes differ from
+    a run on one by more than rounding; what the main process has averaged of it is kept.
+
     Args:
         autoencoder: What is trained.
         config: Of the method.
