@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": "simulate a moving molecule, find its parts and states, compare with the truth",
     "check": "whether poses, signs, units and CTF agree with the images, before anything runs",
     "reconstruct": "run a method on a particle file: morphem reconstruct METHOD PARTICLES -o RUN",
+    "infer": "poses and latents of particles that a finished cryofire run never saw",
     "volumes": "maps of a finished run at states, particles, latents, or along a component",
     "simulate": "particles whose truth is known",
     "evaluate": "how close a run on simulated particles came to their truth",
@@ -43,7 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def home(name: str) -> str:
     """The module where a command lives."""
-    homes = {"check": "checking", "demo": "simulated", "evaluate": "evaluating", "simulate": "simulating"}
+    homes = {
+        "check": "checking",
+        "demo": "simulated",
+        "evaluate": "evaluating",
+        "infer": "inferring",
+        "simulate": "simulating",
+    }
     return f"morphem.cli.{homes.get(name, 'commands')}"
 
 

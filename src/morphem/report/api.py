@@ -52,7 +52,7 @@ def begin(method: str, stack: ParticleStack, config: object, out: Path, overwrit
     if stack.metadata is not None:
         if getattr(load_method(method), "NEEDS_POSES", True):
             require_poses(stack.metadata)
-        _spare_source(stack.metadata.source.path, out)
+        spare_source(stack.metadata.source.path, out)
     return open_run(out, config, stack, overwrite)
 
 
@@ -62,12 +62,12 @@ def run_method(
     """Prepare particles, run the method, save and draw what it found; a failure is kept in ``log.txt``."""
     try:
         with stop_at_once():
-            ready = _ready(stack, run.root / "cache", preparation)
-            found = load_method(method).reconstruct(ready, config, run)
+            prepared = ready(stack, run.root / "cache", preparation)
+            found = load_method(method).reconstruct(prepared, config, run)
             found.save(run.root, stack)
         write_figures(run.root, found)
     except Exception:
-        _keep(traceback.format_exc(), run.root)
+        keep_trace(traceback.format_exc(), run.root)
         raise
     return found
 
@@ -99,24 +99,25 @@ def with_settings(config: Any, settings: dict[str, object]) -> Any:
     return config
 
 
-def _spare_source(source: Path, out: Path) -> None:
+def spare_source(source: Path, out: Path) -> None:
     """Refuse a folder where the particle file to be written would replace the one that was read."""
     if source.absolute() == out.absolute() / f"particles{source.suffix}":
         message = f"results in {out} would replace {source}, from which they come"
         raise DataError("PATH-004", f"{message}; choose another folder (-o)")
 
 
-def _ready(stack: ParticleStack, cache: Path, preparation: Preparation) -> ParticleStack:
+def ready(stack: ParticleStack, cache: Path, preparation: Preparation) -> ParticleStack:
     """The particles made ready; the main process writes the cache, the others read it."""
     if not ranks.is_main():
         ranks.barrier()
-    ready = prepare(stack, cache=cache, **asdict(preparation))
+    prepared = prepare(stack, cache=cache, **asdict(preparation))
     if ranks.is_main():
         ranks.barrier()
-    return ready
+    return prepared
 
 
-def _keep(trace: str, folder: Path) -> None:
+def keep_trace(trace: str, folder: Path) -> None:
+    """Add a failure's trace to ``log.txt``."""
     if not ranks.is_main():
         return
     # where the disk is full, that is the error to tell of, not that it could not be noted

@@ -23,6 +23,7 @@ from morphem.engine.ranks import is_main
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run
 from morphem.inference.abinitio import SeedConfig, Start, first_map, global_pass
+from morphem.inference.frozen import Reckoning, freeze, write_model
 from morphem.inference.modes import ModeConfig, Modes, find_modes
 from morphem.inference.rounds import Refined, RoundConfig, half_maps, refine_poses
 from morphem.inference.store import collect
@@ -63,6 +64,8 @@ def reconstruct_by_search(stack: ParticleStack, config: SearchConfig, seed: int,
     maps = backproject(posed, run, seed=seed)
     write_half_maps(maps, run.root)
     modes = modes_of(refined, halves, config.modes, seed, run)
+    reckoning = Reckoning(config.starts, config.rounds, config.modes)
+    write_model(run, freeze(refined, modes, reckoning))
     _write_report(start, refined, modes, run)
     _write_spread(modes.latents, run)
     return Reconstruction(
