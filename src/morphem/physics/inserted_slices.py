@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from morphem.physics.sampled_slices import as_array
 from morphem.physics.slices import insert_density, insert_plane
 
 
@@ -45,10 +44,10 @@ class InsertedSlices:
             return
         from morphem.physics.kernels.inserted_slices import insert
 
-        edge, half = self.cells.shape[1:3]
-        slices = _array(torch.view_as_real(values).flatten(2)), _array(densities)
-        lattice, cells = (edge, half, float(half - 1)), self.cells.flatten().numpy()
-        insert(cells, lattice, _array(plane.T), _array(rotation), slices, torch.get_num_threads())
+        edge, half, numbers = self.cells.shape[1:]
+        slices = as_array(torch.view_as_real(values).flatten(2)), as_array(densities)
+        lattice, cells = (edge, half, numbers, float(half - 1)), self.cells.flatten().numpy()
+        insert(cells, lattice, as_array(plane.T), as_array(rotation), slices, torch.get_num_threads())
 
     def numerators(self) -> Complex[Tensor, "c e e q"]:
         """Sums of the values."""
@@ -72,7 +71,3 @@ class InsertedSlices:
         self.cells[..., :first] += found.permute(1, 2, 3, 0, 4).flatten(3)
         weights = insert_density(densities, rotation, plane, padded)
         self.cells[..., first : first + len(weights)] += weights.permute(1, 2, 3, 0)
-
-
-def _array(values: Float[Tensor, "*size"]) -> Any:
-    return values.detach().to(torch.float32).contiguous().numpy()

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
 from morphem.core.grid import Grid
+from morphem.physics.sampled_slices import as_array, interleave
 from morphem.physics.slices import sample_plane
 
 
@@ -57,8 +57,7 @@ def pose_tables(
     """
     if len(transforms) % 4:
         raise ValueError(f"{len(transforms)} transforms; each map needs itself and three derivatives")
-    cells = torch.view_as_real(transforms.permute(1, 2, 3, 0)).flatten(3)
-    return PoseTables(cells.contiguous(), plane, grid)
+    return PoseTables(interleave(transforms), plane, grid)
 
 
 def pose_columns(
@@ -115,11 +114,11 @@ def pose_gram(
     from morphem.physics.kernels.pose_gram import gram
 
     extent = tables.grid.extent
-    edge, half = tables.cells.shape[1:3]
-    lattice = edge, half, (half - 1) / (tables.grid.box // 2)
-    poses = _array(rotation), _array(shift / extent), _array(_filled(weights, tables, rotation))
-    images = _array(transfer), _array(torch.view_as_real(values).flatten(1))
-    plane, cells = _array(tables.pixels.T), _array(tables.cells.flatten())
+    edge, half, numbers = tables.cells.shape[1:]
+    lattice = edge, half, numbers, (half - 1) / (tables.grid.box // 2)
+    poses = as_array(rotation), as_array(shift / extent), as_array(_filled(weights, tables, rotation))
+    images = as_array(transfer), as_array(torch.view_as_real(values).flatten(1))
+    plane, cells = as_array(tables.pixels.T), as_array(tables.cells.flatten())
     products = torch.from_numpy(gram(cells, lattice, plane, poses, images, torch.get_num_threads()))
     products[:, 3:5] /= extent
     products[:, :, 3:5] /= extent
@@ -130,7 +129,3 @@ def _filled(
     weights: Float[Tensor, "b c"] | None, tables: PoseTables, rotation: Float[Tensor, "b 3 3"]
 ) -> Float[Tensor, "b c"]:
     return rotation.new_ones(len(rotation), tables.maps) if weights is None else weights
-
-
-def _array(values: Float[Tensor, "*size"]) -> Any:
-    return values.detach().to(torch.float32).contiguous().numpy()

@@ -53,7 +53,7 @@ def _insert(
 ) -> None:
     values, densities = slices
     count = densities.shape[2]
-    size = (2 * len(values) + len(densities) + 3) // 4 * 4
+    size = lattice[2]
     points = np.empty((6, BLOCK), np.float32)
     pairs = np.zeros((BLOCK, 2, size), np.float32)
     for b in range(len(rotation)):

@@ -15,18 +15,15 @@ from jaxtyping import Float
 
 from morphem.physics.kernels.lanes import (
     LANES,
-    between,
     floor,
     load,
-    single,
     spread,
     store,
     times,
     times_plus,
     total,
-    transpose,
 )
-from morphem.physics.kernels.lattice import BLOCK, Lattice, in_blocks, locate
+from morphem.physics.kernels.lattice import BLOCK, Lattice, in_blocks, interpolate, locate
 from morphem.physics.kernels.running import compiled, share
 
 Array = np.ndarray
@@ -90,7 +87,7 @@ def _gram(
             first, full = n * BLOCK, min(count - n * BLOCK, BLOCK)
             _read(transfer[b, first : first + full], values[b, 2 * first : 2 * (first + full)], seen)
             locate(plane[n], rotation[b], lattice, points, full)
-            _interpolate(cells, lattice, points, full, channels)
+            interpolate(cells, lattice, points, channels, full)
             _filter(points, seen, channels, columns, full)
             _mix(channels, weights[b], mixture, full)
             _derive(plane[n], rotation[b], mixture, columns, full)
@@ -111,45 +108,6 @@ def _read(transfer: Float[Array, "m"], values: Float[Array, "w"], seen: Float[Ar
         seen[1, p] = values[2 * p]
         seen[2, p] = values[2 * p + 1]
     seen[:, len(transfer) :] = 0
-
-
-@compiled
-@no_type_check
-def _interpolate(
-    cells: Float[Array, "_"],
-    lattice: Lattice,
-    points: Float[Array, "6 n"],
-    count: int,
-    channels: Float[Array, "f n"],
-) -> None:
-    """Trilinear values of every channel, a group of eight at a time."""
-    e, q, _ = lattice
-    size = channels.shape[0]
-    steps = size, size * q
-    tile = np.zeros(LANES * LANES, np.float32)
-    for first in range(0, count, LANES):
-        for group in range(0, size, LANES):
-            for lane in range(LANES):
-                p = first + lane
-                row = np.intp(single(points, p + BLOCK))
-                at = (row * q + np.intp(single(points, p))) * size + group
-                x = spread(cells, single(points, p + 2 * BLOCK))
-                y = spread(cells, single(points, p + 3 * BLOCK))
-                z = spread(cells, single(points, p + 4 * BLOCK))
-                below = _bilinear(cells, at, steps, x, y)
-                above = _bilinear(cells, at + steps[1] * e, steps, x, y)
-                store(tile, lane * LANES, between(below, above, z))
-            transpose(tile, 0, channels, group * BLOCK + first)
-
-
-@compiled
-@no_type_check
-def _bilinear(cells: Float[Array, "_"], at: int, steps: tuple[int, int], x: Any, y: Any) -> Any:
-    """Values between four neighbours, of one group of channels."""
-    across, up = steps
-    low = between(load(cells, at), load(cells, at + across), x)
-    high = between(load(cells, at + up), load(cells, at + up + across), x)
-    return between(low, high, y)
 
 
 @compiled
