@@ -10,14 +10,13 @@ from __future__ import annotations
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from morphem.physics.kernels.lanes import LANES, load, single, spread, store, times_plus
 from morphem.physics.kernels.lattice import BLOCK, Lattice, in_blocks, locate
 from morphem.physics.kernels.running import compiled, share
 
 Array = np.ndarray
-_RUN = 4  # rows next to one another that one thread has
 # Real and imaginary parts in turn, numerators before images; densities likewise.
 Slices = tuple[Float[Array, "c b w"], Float[Array, "v b m"]]
 
@@ -32,13 +31,21 @@ def insert(
 ) -> None:
     """Add all slices to the cells: numerators, then densities, then zeros up to a multiple of 4 numbers."""
     blocks = in_blocks(plane)
-    owner = np.arange(lattice[0] ** 2) // _RUN % threads
+    owner = _owners(lattice[0], threads)
 
     def add(start: int, stop: int) -> None:
         for thread in range(start, stop):
             _insert(cells, lattice, blocks, rotation, slices, owner == thread)
 
     share(add, threads, threads)
+
+
+def _owners(edge: int, threads: int) -> Int[Array, "_"]:
+    """Thread that each row of cells belongs to: slabs along z that hold about as many points each."""
+    # of points on discs in all directions, a share 1 − |z| lies at each z from −1 to 1
+    above = 2 * np.arange(1, threads) / threads - 1
+    z = np.sign(above) * (1 - np.sqrt(1 - np.abs(above)))
+    return np.searchsorted((z + 1) / 2 * edge**2, np.arange(edge**2), side="right")
 
 
 @compiled
