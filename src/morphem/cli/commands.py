@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
@@ -82,12 +82,21 @@ def reconstruct(arguments: list[str]) -> int:
     kind = ReconstructOptions[Annotated[type(config), tyro.conf.arg(name="", default=config)]]
     options = tyro.cli(kind, args=words, prog=f"morphem reconstruct {method}")
     source = options.source
-    stack = open_stack(source.particles, source.input, source.crop)
-    run = begin(method, stack, options.config, options.out, options.overwrite)
-    run_method(method, stack, options.config, run, options.preparation)
+    # as it was typed: ./abinit is a folder
+    poses, companions = _pose_source(_option(words, "--poses"), source.input)
+    stack = open_stack(source.particles, companions, source.crop)
+    run = begin(method, stack, options.config, options.out, options.overwrite, poses)
+    run_method(method, stack, options.config, run, options.preparation, poses)
     if is_main():
         print(f"results are in {options.out}")
     return 0
+
+
+def _pose_source(word: str, companions: MetadataOptions) -> tuple[str, MetadataOptions]:
+    """Where a method's poses come from, and the files to be read with the particles."""
+    if not word or word.endswith(".pkl"):
+        return "given", companions
+    return word, replace(companions, poses=None)
 
 
 def _option(words: list[str], name: str) -> str:

@@ -19,7 +19,8 @@ class MetadataOptions:
     tomograms: Path | None = None
     """RELION 5 tomograms.star, where no optimisation set names it."""
     poses: Path | None = None
-    """cryoDRGN poses.pkl."""
+    """cryoDRGN poses.pkl. For `reconstruct` also: refine (those of the file, made better first), abinit (from
+    images alone), or a finished run's folder or another particle file of the same images."""
     ctf: Path | None = None
     """cryoDRGN ctf.pkl."""
     indices: Path | None = None

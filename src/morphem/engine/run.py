@@ -105,7 +105,9 @@ class Run:
         return sorted(self.folder.glob("checkpoint-*.safetensors"))
 
 
-def open_run(folder: Path | str, config: object, stack: ParticleStack, overwrite: bool = False) -> Run:
+def open_run(
+    folder: Path | str, config: object, stack: ParticleStack, overwrite: bool = False, poses: str = "given"
+) -> Run:
     """The run of this configuration on these particles in ``folder``, new or to be gone on with.
 
     Args:
@@ -113,6 +115,7 @@ def open_run(folder: Path | str, config: object, stack: ParticleStack, overwrite
         config: Of the method.
         stack: The particles.
         overwrite: Whether to forget another run that is in the folder.
+        poses: Where they come from, if not from the particles.
 
     Raises:
         ResumeError: If the folder holds another run, or results of something else.
@@ -122,11 +125,13 @@ def open_run(folder: Path | str, config: object, stack: ParticleStack, overwrite
         "method": f"{type(config).__module__}.{type(config).__qualname__}",
         "config": settings(config),
         "data": fingerprint(stack),
+        "poses": poses,
     }
     if ranks.is_main():
         _claim(run, identity, overwrite)
     ranks.barrier()
-    refuse_change(run.provenance()["identity"], identity, str(run.root))
+    # runs that were begun before there was a choice used those given
+    refuse_change({"poses": "given", **run.provenance()["identity"]}, identity, str(run.root))
     return run
 
 

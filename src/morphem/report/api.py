@@ -19,6 +19,7 @@ from morphem.engine.signals import stop_at_once
 from morphem.methods import load_method
 from morphem.report.figures import write_figures
 from morphem.report.options import Preparation
+from morphem.report.posing import GIVEN, keep_taken, pose_source, posed
 
 
 def reconstruct(
@@ -39,30 +40,52 @@ def reconstruct(
         preset: One of the method's ready-made configurations; its default if empty.
         preparation: How images are made ready.
         overwrite: Whether to forget another run that is in the folder.
-        **settings: Fields of the configuration to change; ``stage__epochs`` for those of a stage.
+        **settings: Fields of the configuration to change; ``stage__epochs`` for those of a stage. And
+            ``poses``: ``"refine"`` to make those of the particles better first, ``"abinit"`` to find them
+            from the images alone, or a finished run or particle file to take them from.
     """
     opened = stack if isinstance(stack, ParticleStack) else open_stack(stack)
+    poses = str(settings.pop("poses", GIVEN))
     config = with_settings(preset_of(method, preset), settings)
-    run = begin(method, opened, config, Path(out), overwrite)
-    return run_method(method, opened, config, run, preparation)
+    run = begin(method, opened, config, Path(out), overwrite, poses)
+    return run_method(method, opened, config, run, preparation, poses)
 
 
-def begin(method: str, stack: ParticleStack, config: object, out: Path, overwrite: bool = False) -> Run:
+def begin(
+    method: str,
+    stack: ParticleStack,
+    config: object,
+    out: Path,
+    overwrite: bool = False,
+    poses: str = GIVEN,
+) -> Run:
     """The run in ``out``, new or to be gone on with; what could not end well leaves no folder."""
+    needed = getattr(load_method(method), "NEEDS_POSES", True)
+    if not needed and poses != GIVEN:
+        raise ValueError(f"{method} finds poses itself, those of {poses} would be lost; leave poses out")
+    source = pose_source(poses, stack)
     if stack.metadata is not None:
-        if getattr(load_method(method), "NEEDS_POSES", True):
+        if needed and source.needs_given:
             require_poses(stack.metadata)
         spare_source(stack.metadata.source.path, out)
-    return open_run(out, config, stack, overwrite)
+    run = open_run(out, config, stack, overwrite, source.identity)
+    keep_taken(source, run)
+    return run
 
 
 def run_method(
-    method: str, stack: ParticleStack, config: object, run: Run, preparation: Preparation
+    method: str,
+    stack: ParticleStack,
+    config: object,
+    run: Run,
+    preparation: Preparation,
+    poses: str = GIVEN,
 ) -> Reconstruction:
     """Prepare particles, run the method, save and draw what it found; a failure is kept in ``log.txt``."""
     try:
         with stop_at_once():
             prepared = ready(stack, run.root / "cache", preparation)
+            prepared = posed(prepared, poses, getattr(config, "seed", 0), run)
             found = load_method(method).reconstruct(prepared, config, run)
             found.save(run.root, stack)
         write_figures(run.root, found)
