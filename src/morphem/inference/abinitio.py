@@ -16,11 +16,11 @@ from morphem.engine.run import Run
 from morphem.engine.signals import stop_requests
 from morphem.inference.hypotheses import SearchGrid, likeliest, search_grid, searched
 from morphem.inference.passes import blocks, remembered, shared
-from morphem.inference.refine import Fit, linearised
+from morphem.inference.refine import Fit, map_products
 from morphem.inference.search import poses_of, search
 from morphem.inference.seeds import PHASES, random_start
 from morphem.inference.store import Store
-from morphem.inference.templates import with_gradients, working_grid
+from morphem.inference.templates import working_grid
 from morphem.metrics.poses import align_poses, pose_errors
 
 _LIMIT = PHASES[-1].limit
@@ -100,7 +100,7 @@ def global_pass(
     Rows of other images are zero.
     """
     grid = search_grid(store, volume, _LIMIT, config.rotations, config.reach * store.disc.grid.extent)
-    model = linearised(with_gradients(volume, store.disc, _LIMIT), store.disc)
+    model = map_products(volume, store.disc, _LIMIT)
     fit = empty_fit(len(store))
     for block in blocks(rows, _BLOCK, run, "search"):
         images = store.read(block, _LIMIT)

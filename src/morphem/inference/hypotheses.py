@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from morphem.core.rotations import geodesic_distance
+from morphem.core.rotations import from_rotation_vector, geodesic_distance, to_quaternion
 from morphem.core.so3_grids import mean_spacing, super_fibonacci
 from morphem.core.types import Poses, Volume
-from morphem.inference.refine import Fit, Linearised, refine
+from morphem.inference.refine import Fit, Products, refine
 from morphem.inference.search import Hypotheses, ramps, search
 from morphem.inference.seeds import shifts
 from morphem.inference.store import Coefficients, Store
@@ -61,7 +61,7 @@ def distinct(
         pick = torch.where(open_, found.score, found.score - 1e9).argmax(1)
         chosen.append(pick)
         best = torch.take_along_dim(rotations, pick[:, None, None, None], 1)
-        open_ &= geodesic_distance(rotations, best) > apart
+        open_ &= geodesic_distance(rotations, best.expand_as(rotations)) > apart
     at = torch.stack(chosen, 1)
     moves = shift[torch.gather(found.shift, 1, at)]
     return Poses(torch.take_along_dim(rotations, at[..., None, None], 1).flatten(0, 1), moves.flatten(0, 1))
@@ -74,7 +74,7 @@ def searched(images: Coefficients, grid: SearchGrid, keep: int) -> Poses:
 
 
 def likeliest(
-    images: Coefficients, model: Linearised, tried: Poses, steps: int, spread: float = math.inf
+    images: Coefficients, model: Products, tried: Poses, steps: int, spread: float = math.inf
 ) -> Fit:
     """The best fit of each image over its ``h`` start poses, of which ``tried`` has ``b h`` rows."""
     count = len(tried) // len(images)
@@ -101,8 +101,8 @@ def with_mates(poses: Poses, turns: Float[Tensor, "s 3 3"]) -> Poses:
 def pseudo_symmetries(volume: Volume, limit: int) -> Float[Tensor, "s 3 3"]:
     """Turns of a map about its centre after which it resembles itself, at most four, without their inverses.
 
-    The correlation of the map's transform with itself, turned, over the frequencies within ``limit``; local
-    maxima above one half and more than 30° from no turn.
+    The correlation of the map's transform with itself, turned, over the frequencies within ``limit``: above
+    one half, more than 30° from no turn, and less if turned by 15° more or less about the same axis.
     """
     turns = super_fibonacci(_TURNS)
     correlation = self_correlation(volume, limit, turns)
@@ -112,9 +112,21 @@ def pseudo_symmetries(volume: Volume, limit: int) -> Float[Tensor, "s 3 3"]:
         if correlation[row] < _LIKENESS or len(found) == 4:
             break
         known = torch.stack([*found, *(turn.T for turn in found), torch.eye(3)])
-        if angle[row] > _NEAR and float(geodesic_distance(known, turns[row].expand_as(known)).min()) > _NEAR:
+        new = float(geodesic_distance(known, turns[row].expand_as(known)).min()) > _NEAR
+        if new and float(angle[row]) > _NEAR and _peaks(volume, limit, turns[row], float(angle[row])):
             found.append(turns[row])
     return torch.stack(found) if found else torch.zeros(0, 3, 3)
+
+
+def _peaks(volume: Volume, limit: int, turn: Float[Tensor, "3 3"], angle: float) -> bool:
+    """Whether a little more or less of a turn makes the map less like itself."""
+    quaternion = to_quaternion(turn)
+    axis = torch.nn.functional.normalize(quaternion[1:], dim=0)
+    angles = torch.tensor([angle - _NEAR / 2, angle, angle + _NEAR / 2])
+    before, here, after = self_correlation(
+        volume, limit, from_rotation_vector(angles[:, None] * axis)
+    ).tolist()
+    return here > before and here > after
 
 
 def self_correlation(volume: Volume, limit: int, turns: Float[Tensor, "r 3 3"]) -> Float[Tensor, "r"]:

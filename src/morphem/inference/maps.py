@@ -18,7 +18,8 @@ from morphem.inference.search import ramps
 from morphem.inference.store import Store
 from morphem.inference.templates import PADDING, plane_of, working_grid
 from morphem.metrics.fsc import shell_correlation
-from morphem.physics.slices import insert_density, insert_plane, padded_radius, solve_insertion
+from morphem.physics.inserted_slices import InsertedSlices
+from morphem.physics.slices import padded_radius, solve_insertion
 
 _BLOCK = 256  # images inserted at a time
 _LEAST, _MOST = 1e-3, 0.9999  # signal's share of a half map that the filter reckons with
@@ -56,19 +57,23 @@ class Halves:
     mask: Float[Tensor, "d d d"]
 
 
-def empty_tables(grid: Grid, limit: int) -> Tables:
-    """Tables without a slice."""
-    padded = PADDING * working_grid(grid, limit).box
-    shape = (padded + 1, padded + 1, padded // 2 + 1)
-    return Tables(torch.zeros(shape, dtype=torch.complex64), torch.zeros(shape))
+def empty_sums(grid: Grid, limit: int) -> InsertedSlices:
+    """Sums without a slice."""
+    return InsertedSlices(PADDING * working_grid(grid, limit).box)
 
 
-def inserted(
-    store: Store, rows: Int[Tensor, "b"], poses: Poses, factors: Float[Tensor, "2 b"], limit: int
-) -> Tables:
-    """Tables of images ``rows`` within ``limit``.
+def insert_images(
+    sums: InsertedSlices,
+    store: Store,
+    rows: Int[Tensor, "b"],
+    poses: Poses,
+    factors: Float[Tensor, "2 b"],
+    limit: int,
+) -> None:
+    """Add images ``rows`` within ``limit`` to the sums.
 
     Args:
+        sums: What is added to.
         store: The images.
         rows: Which.
         poses: Theirs, row by row.
@@ -76,11 +81,16 @@ def inserted(
         limit: Frequency pixels.
     """
     images = store.read(rows, limit)
-    plane, padded = plane_of(store.disc, limit), PADDING * working_grid(store.disc.grid, limit).box
     centred = images.values * images.transfer * ramps(store.disc, limit, -poses.shift)
-    numerator = insert_plane((centred * factors[0, :, None])[None], poses.rotation, plane, padded)[0]
     weight = images.transfer.square() * factors[1, :, None]
-    return Tables(numerator, insert_density(weight[None], poses.rotation, plane, padded)[0])
+    plane = plane_of(store.disc, limit)
+    sums.add((centred * factors[0, :, None])[None], weight[None], poses.rotation, plane)
+
+
+def summed(sums: InsertedSlices) -> Tables:
+    """The sums of all processes."""
+    ranks.sum_tensors([sums.cells])
+    return Tables(sums.numerators()[0], sums.densities()[0])
 
 
 def assemble(
@@ -92,13 +102,11 @@ def assemble(
 ) -> Tables:
     """Tables of all images ``rows`` at the poses and contrasts of the whole store."""
     poses, contrast = fit
-    total = empty_tables(store.disc.grid, limit)
+    total = empty_sums(store.disc.grid, limit)
     for block in blocks(rows, _BLOCK, run, "maps"):
         factors = torch.stack([contrast[block], contrast[block].square()])
-        part = inserted(store, block, poses[block], factors, limit)
-        total = total.plus(part)
-    ranks.sum_tensors([torch.view_as_real(total.numerator), total.weight])
-    return total
+        insert_images(total, store, block, poses[block], factors, limit)
+    return summed(total)
 
 
 def solved(tables: Tables, grid: Grid, limit: int, share: Float[Tensor, "s"] | float) -> Volume:

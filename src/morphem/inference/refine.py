@@ -12,10 +12,10 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from morphem.core.rotations import from_rotation_vector
-from morphem.core.types import PerParticle, Poses
-from morphem.inference.search import ramps
+from morphem.core.types import PerParticle, Poses, Volume
 from morphem.inference.store import Coefficients, Disc
-from morphem.inference.templates import Templates
+from morphem.inference.templates import with_gradients
+from morphem.physics.pose_gram import pose_gram
 
 _TIMID, _BOLD = 1e-3, 1e6  # range of the damping, as a share of the curvature
 _SMALLER, _LARGER = 0.2, 8.0  # factors on it after a step that helped, and one that did not
@@ -38,6 +38,10 @@ class Fit(PerParticle):
     information: Float[Tensor, "b 5 5"]
 
 
+Products = Callable[[Poses, Coefficients], Float[Tensor, "b 7 7"]]
+"""Sums ``Re Σ a* b`` of all pairs: 5 slopes (rotation about view x, y, beam; shift x, y), model, image."""
+
+
 @dataclass(frozen=True)
 class Linear(PerParticle):
     """A model and its derivatives to rotation vector (view frame, rad) and shift (Å), whitened.
@@ -54,48 +58,46 @@ class Linear(PerParticle):
 Linearised = Callable[[Poses, Coefficients], Linear]
 
 
-def linearised(maps: Templates, places: Disc) -> Linearised:
-    """Model of one map, from :func:`morphem.inference.templates.with_gradients`.
+def map_products(volume: Volume, places: Disc, limit: int) -> Products:
+    """Products of images with one map within ``limit``, by the fused kernel."""
+    tables = with_gradients(volume, places, limit)
 
-    A turn by ω in the view frame moves a frequency k to ``k − ω × k``, so that
-    ``∂S/∂ω = (R ∇V) × k``, with k in the plane.
-    """
-    plane = places.places[: places.count(maps.limit)].float()
-    frequencies = places.frequencies(maps.limit)
+    def at(poses: Poses, images: Coefficients) -> Float[Tensor, "b 7 7"]:
+        return pose_gram(tables, poses.rotation, poses.shift, images.transfer, images.values)
 
-    def at(poses: Poses, images: Coefficients) -> Linear:
-        found = maps.slices(poses.rotation)
-        filtered = images.transfer * ramps(places, maps.limit, poses.shift)
-        model = found[0] * filtered
-        gradient = -1j * torch.einsum("bij,jbm->bim", poses.rotation.to(found.dtype), found[1:])
-        x, y = plane.T
-        turns = [-y * gradient[:, 2], x * gradient[:, 2], y * gradient[:, 0] - x * gradient[:, 1]]
-        moves = -2j * math.pi * frequencies.T * model[:, None]
-        return Linear(model, torch.cat([torch.stack(turns, 1) * filtered[:, None], moves], 1))
+    return at
+
+
+def products_of(model: Linearised) -> Products:
+    """Products of images with any model that knows its derivatives."""
+
+    def at(poses: Poses, images: Coefficients) -> Float[Tensor, "b 7 7"]:
+        here = model(poses, images)
+        columns = torch.cat([here.slopes, here.model[:, None], images.values[:, None]], 1)
+        flat = torch.view_as_real(columns).flatten(2)
+        return flat @ flat.mT
 
     return at
 
 
 @torch.no_grad()
-def refine(
-    images: Coefficients, model: Linearised, start: Poses, steps: int, spread: float = math.inf
-) -> Fit:
+def refine(images: Coefficients, model: Products, start: Poses, steps: int, spread: float = math.inf) -> Fit:
     """Poses of greatest likelihood near ``start``, the contrast free.
 
     Each image has its own damping, and a step that does not help is not taken. One slice of four maps a step.
 
     Args:
         images: What was seen.
-        model: What is expected, with derivatives.
+        model: What is expected, with its derivatives, beside what was seen.
         start: Within some 15° of the answer.
         steps: How many are tried.
         spread: Standard deviation of the contrast about 1; infinite where nothing is known of it.
     """
-    here = _judged(images, model(start, images), start, spread)
+    here = _judged(model(start, images), start, spread)
     damping = torch.full((len(images),), 1e-2)
     for _ in range(steps):
         there = _step(here, damping)
-        tried = _judged(images, model(there, images), there, spread)
+        tried = _judged(model(there, images), there, spread)
         better = tried.fit.score > here.fit.score
         here = chosen(better, tried, here)
         damping = (damping * torch.where(better, _SMALLER, _LARGER)).clamp(_TIMID, _BOLD)
@@ -108,10 +110,8 @@ class _Judged(PerParticle):
     pull: Float[Tensor, "b 5"]
 
 
-def _judged(images: Coefficients, there: Linear, poses: Poses, spread: float) -> _Judged:
+def _judged(gram: Float[Tensor, "b 7 7"], poses: Poses, spread: float) -> _Judged:
     """Likelihood at the best contrast, with the curvature and slope that are left once it follows."""
-    flat = _real(torch.cat([there.slopes, there.model[:, None], images.values[:, None]], 1))
-    gram = flat @ flat.mT
     known = spread**-2 / 2  # Σ|y − c x|² + (c − 1)² / 2 spread²
     power = gram[:, 5, 5] + known
     contrast = ((gram[:, 5, 6] + known) / power.clamp(min=1e-30)).clamp(min=0)
@@ -150,7 +150,3 @@ def chosen(first: Bool[Tensor, "b"], a: Record, b: Record) -> Record:
         else:
             fields[name] = torch.where(first.view(-1, *[1] * (value.ndim - 1)), value, other)
     return replace(a, **fields)
-
-
-def _real(values: Complex[Tensor, "b k m"]) -> Float[Tensor, "b k _"]:
-    return torch.view_as_real(values).flatten(2)

@@ -10,19 +10,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from morphem.core.rotations import geodesic_distance
-from morphem.core.types import Poses
+from morphem.core.types import Poses, Volume
 from morphem.engine import ranks
 from morphem.engine.run import Run
 from morphem.inference.abinitio import empty_fit, put
 from morphem.inference.hypotheses import likeliest, pseudo_symmetries, with_mates
 from morphem.inference.maps import Halves, assemble, judged
 from morphem.inference.passes import blocks, remembered, shared
-from morphem.inference.refine import Fit, Linear, linearised, refine
-from morphem.inference.store import Coefficients, Store
-from morphem.inference.templates import with_gradients
+from morphem.inference.refine import Fit, map_products, refine
+from morphem.inference.search import ramps
+from morphem.inference.store import Store
+from morphem.inference.templates import template
 from morphem.metrics.fsc import crossing
 
 _BLOCK = 64  # images refined at a time
+_JUDGED = 2000  # images of a half set from which the noise is measured
 _STEPS = 4  # of refinement a round
 _KNOWN = 0.5  # correlation of the halves up to which their maps are joined
 _USEFUL = 0.2  # correlation beyond which frequencies say nothing of poses
@@ -144,7 +146,7 @@ def _round(turn: _Turn, run: Run) -> dict[str, Tensor]:
     halves = half_maps(store, turn.fit, turn.half_sets, limit, run)
     fit, power = empty_fit(len(store)), Residual(store, limit)
     for volume, rows in zip(halves.volumes, turn.half_sets, strict=True):
-        model = linearised(with_gradients(volume, store.disc, limit), store.disc)
+        model = map_products(volume, store.disc, limit)
         turns = pseudo_symmetries(volume, _SYMMETRY_LIMIT) if turn.mates else None
         for block in blocks(rows, _BLOCK, run, f"poses to {store.disc.grid.extent / limit:.1f} Å"):
             images, poses = store.read(block, limit), turn.fit.poses[block]
@@ -153,7 +155,7 @@ def _round(turn: _Turn, run: Run) -> dict[str, Tensor]:
             else:
                 found = likeliest(images, model, with_mates(poses, turns), _STEPS, turn.spread)
             put(fit, block, found)
-            power.add(block, images, model(found.poses, images), found.contrast)
+        power.add(volume, fit, rows[:: max(1, len(rows) // _JUDGED)])
     fit = shared(fit)
     mean = fit.contrast.mean()
     fit = replace(fit, contrast=fit.contrast / mean)
@@ -165,20 +167,22 @@ class Residual:
     """Noise by group and shell, as what is left of stored images once their model is taken off."""
 
     def __init__(self, store: Store, limit: int) -> None:
-        self.store, self.shells = store, store.disc.shells(limit)
+        self.store, self.limit, self.shells = store, limit, store.disc.shells(limit)
         self.power = torch.zeros_like(store.noise, dtype=torch.float64)
         self.count = torch.zeros_like(self.power)
 
-    def add(
-        self, rows: Int[Tensor, "b"], images: Coefficients, model: Linear, contrast: Float[Tensor, "b"]
-    ) -> None:
-        """Add a batch's residuals."""
-        left = images.values - contrast[:, None] * model.model
-        power = (left.real.square() + left.imag.square()).double()
-        noise = self.store.noise[self.store.group[rows]][:, self.shells]
-        place = self.store.group[rows][:, None] * self.power.shape[1] + self.shells
-        self.power.view(-1).index_add_(0, place.flatten(), (power * noise).flatten())
-        self.count.view(-1).index_add_(0, place.flatten(), torch.ones_like(power).flatten())
+    def add(self, volume: Volume, fit: Fit, rows: Int[Tensor, "m"]) -> None:
+        """Add what a map leaves of images ``rows``, those that this process has fitted."""
+        store, maps = self.store, template(volume, self.store.disc, self.limit)
+        for block in rows[fit.contrast[rows] > 0].split(_BLOCK):
+            images, poses = store.read(block, self.limit), fit.poses[block]
+            filtered = images.transfer * ramps(store.disc, self.limit, poses.shift)
+            left = images.values - fit.contrast[block, None] * filtered * maps.slices(poses.rotation)[0]
+            power = (left.real.square() + left.imag.square()).double()
+            noise = store.noise[store.group[block]][:, self.shells]
+            place = store.group[block][:, None] * self.power.shape[1] + self.shells
+            self.power.view(-1).index_add_(0, place.flatten(), (power * noise).flatten())
+            self.count.view(-1).index_add_(0, place.flatten(), torch.ones_like(power).flatten())
 
     def spectra(self) -> Float[Tensor, "o s"]:
         """Spectra of all processes' residuals; as before where there were none."""

@@ -13,13 +13,14 @@ from morphem.core.so3_grids import super_fibonacci
 from morphem.core.types import Poses, Volume
 from morphem.engine import ranks
 from morphem.engine.signals import Interrupted, StopRequest
-from morphem.inference.maps import Tables, empty_tables, inserted, solved
+from morphem.inference.maps import Tables, empty_sums, insert_images, solved, summed
 from morphem.inference.search import Hypotheses, ramps, search, shift_lattice
 from morphem.inference.store import Store
 from morphem.inference.templates import template
 from morphem.physics.masks import soft_ball
 
 _KEPT = 16  # rotations of an image that have a say
+_INSERTED = 4096  # slices at a time
 _SLIGHT = 1e-3  # posterior that is not worth a slice
 _MEMORY = 0.6  # share of the last step's sums that stays
 _SHARE = 0.9  # signal's share of a map that the filter reckons with
@@ -65,12 +66,13 @@ def random_start(
         stop: Looked at between steps.
     """
     generator = torch.Generator().manual_seed(seed)
+    most = max(len(rows) // 2, 50)  # a batch that is all images would always say the same
     total, done = sum(phase.steps for phase in PHASES), 0
     volume: Volume | None = None
     for phase in PHASES:
         sums: Tables | None = None
         for _ in range(phase.steps):
-            chosen = rows[torch.randint(len(rows), (phase.batch,), generator=generator)]
+            chosen = rows[torch.randint(len(rows), (min(phase.batch, most),), generator=generator)]
             warmth = _COLD + (1 - _COLD) * done / total
             fresh = _expected(store, chosen, (volume, phase, reach, warmth), generator)
             sums = fresh if sums is None else sums.plus(fresh, _MEMORY)
@@ -110,18 +112,11 @@ def _expected(
     weight = (warmth * found.score).softmax(1)
     image, rank = (weight > _SLIGHT).nonzero(as_tuple=True)
     poses = Poses(turned[found.rotation[image, rank]], lattice[found.shift[image, rank]])
-    sums = _weighted(store, (own[image], poses, weight[image, rank]), phase.limit)
-    ranks.sum_tensors([torch.view_as_real(sums.numerator), sums.weight])
-    return sums
-
-
-def _weighted(store: Store, what: tuple[Tensor, Poses, Tensor], limit: int) -> Tables:
-    """Tables of images at several poses each, by their posterior weights."""
-    rows, poses, weight = what
-    total = empty_tables(store.disc.grid, limit)
-    for part in torch.arange(len(rows)).split(4096):
-        total = total.plus(inserted(store, rows[part], poses[part], weight[part].expand(2, -1), limit))
-    return total
+    sums, weights = empty_sums(store.disc.grid, phase.limit), weight[image, rank]
+    for part in torch.arange(len(image)).split(_INSERTED):
+        factors = weights[part].expand(2, -1)
+        insert_images(sums, store, own[image[part]], poses[part], factors, phase.limit)
+    return summed(sums)
 
 
 def _within_ball(volume: Volume) -> Volume:

@@ -26,7 +26,8 @@ from morphem.inference.refine import Fit
 from morphem.inference.search import ramps
 from morphem.inference.store import Store
 from morphem.inference.templates import PADDING, Templates, plane_of, templates, working_grid
-from morphem.physics.slices import insert_density, insert_plane, solve_joint_insertion
+from morphem.physics.inserted_slices import InsertedSlices
+from morphem.physics.slices import solve_joint_insertion
 
 _BLOCK = 128  # images of a batch
 _LEAST, _MOST = 1e-3, 0.999  # signal's share that the filter reckons with
@@ -127,18 +128,16 @@ def infer_latents(where: Setting, rows: Int[Tensor, "m"], space: Subspace, run: 
 def maximised(where: Setting, rows: Int[Tensor, "m"], latents: Latents, run: Run | None = None) -> Subspace:
     """The maps that explain images best, given what is known of z; free of rigid motions."""
     grid, q = working_grid(where.store.disc.grid, where.limit), latents.mean.shape[1]
-    padded = PADDING * grid.box
-    shape = (padded + 1, padded + 1, padded // 2 + 1)
     pairs = torch.triu_indices(q + 1, q + 1)
-    numerator = torch.zeros(q + 1, *shape, dtype=torch.complex64)
-    weight = torch.zeros(pairs.shape[1], *shape)
-    for block in blocks(rows, _BLOCK, run, "modes"):
+    sums = InsertedSlices(PADDING * grid.box, q + 1, pairs.shape[1])
+    plane = plane_of(where.store.disc, where.limit)
+    for block in blocks(rows, _BLOCK, run, "directions"):
         values, power, rotation = _backprojected(where, block)
         first, second = _moments(latents[block])
-        plane = plane_of(where.store.disc, where.limit)
-        numerator += insert_plane(first.T[:, :, None] * values, rotation, plane, padded)
-        weight += insert_density(second[:, pairs[0], pairs[1]].T[:, :, None] * power, rotation, plane, padded)
-    ranks.sum_tensors([torch.view_as_real(numerator), weight])
+        weights = second[:, pairs[0], pairs[1]].T[:, :, None] * power
+        sums.add(first.T[:, :, None] * values, weights, rotation, plane)
+    ranks.sum_tensors([sums.cells])
+    numerator, weight = sums.numerators(), sums.densities()
     density = mean_weight(weight[0], grid)
     regulariser = density.clamp(min=1e-6 * float(density.max())) * (1 - where.share) / where.share
     voxels = solve_joint_insertion(numerator, weight, grid, regulariser)

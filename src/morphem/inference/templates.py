@@ -13,7 +13,9 @@ from morphem.core.fourier import resize_map
 from morphem.core.grid import Grid
 from morphem.core.types import Volume
 from morphem.inference.store import Disc
-from morphem.physics.slices import prepare_transform, sample_plane
+from morphem.physics.pose_gram import PoseTables, pose_tables
+from morphem.physics.sampled_slices import interleave, sample_cells
+from morphem.physics.slices import prepare_transform
 
 PADDING = 2
 _MARGIN = 2  # frequency pixels beyond the limit, so that its neighbours in the transform are there
@@ -24,20 +26,22 @@ class Templates:
     """Maps whose slices are in the units of :class:`morphem.inference.store.Coefficients`.
 
     Attributes:
-        transforms: Padded transform of each map.
+        cells: Padded transforms of the maps, side by side.
+        count: How many maps.
         plane: Frequencies ``(x, y)`` of the disc within ``limit`` as fractions of the maps' Nyquist.
         limit: Frequency pixels.
         grid: Of the images.
     """
 
-    transforms: Complex[Tensor, "c e e q"]
+    cells: Float[Tensor, "e e q f"]
+    count: int
     plane: Float[Tensor, "m 2"]
     limit: int
     grid: Grid
 
     def slices(self, rotation: Float[Tensor, "b 3 3"]) -> Complex[Tensor, "c b m"]:
         """Every map's slice at each rotation."""
-        return sample_plane(self.transforms, rotation, self.plane)
+        return sample_cells(self.cells, self.count, rotation, self.plane)
 
 
 def working_grid(grid: Grid, limit: int) -> Grid:
@@ -54,21 +58,24 @@ def templates(volumes: list[Volume], places: Disc, limit: int) -> Templates:
     """Several maps of the images' extent, ready to be sliced within ``limit``."""
     grid = working_grid(places.grid, limit)
     transforms = torch.stack([_transform(volume, grid, places.grid) for volume in volumes])
-    return Templates(transforms, plane_of(places, limit), limit, places.grid)
+    return Templates(interleave(transforms), len(volumes), plane_of(places, limit), limit, places.grid)
 
 
-def with_gradients(volume: Volume, places: Disc, limit: int) -> Templates:
-    """The map and its derivatives to the frequency along x, y and z, in frequency pixels.
+def with_gradients(volume: Volume, places: Disc, limit: int) -> PoseTables:
+    """A map and its derivatives to the frequency along x, y and z."""
+    return tables_of([volume], places, limit)
 
-    The derivative of a transform is the transform of ``−2πi x`` times the map.
-    """
+
+def tables_of(volumes: list[Volume], places: Disc, limit: int) -> PoseTables:
+    """Several maps and their derivatives, which are the transforms of ``−2πi x`` times each map."""
     grid = working_grid(places.grid, limit)
-    coarse = resize_map(volume.voxels, grid.box)
-    line = grid.axis(coarse.device, coarse.dtype) * (2 * math.pi / grid.extent)
-    moments = [line * coarse, line[:, None] * coarse, line[:, None, None] * coarse]
-    # −i of a real map's transform is taken afterwards: the transform keeps its Friedel symmetry until then
-    transforms = [_transform(Volume(voxels, grid), grid, places.grid) for voxels in (coarse, *moments)]
-    return Templates(torch.stack(transforms), plane_of(places, limit), limit, places.grid)
+    coarse = [resize_map(volume.voxels, grid.box) for volume in volumes]
+    line = grid.axis() * (2 * math.pi / grid.extent)
+    factors = [torch.ones(()), line, line[:, None], line[:, None, None]]
+    transforms = [
+        _transform(Volume(each * factor, grid), grid, places.grid) for factor in factors for each in coarse
+    ]
+    return pose_tables(torch.stack(transforms), plane_of(places, limit), grid)
 
 
 def plane_of(places: Disc, limit: int) -> Float[Tensor, "m 2"]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from morphem.core.fourier import resize_map
 from morphem.core.grid import Grid
 from morphem.data.atomic import atomic_path
-from morphem.data.errors import DataError
 from morphem.data.stack import ParticleStack
 from morphem.engine.files import write_json
 from morphem.engine.half_maps import write_half_maps
@@ -26,11 +25,11 @@ from morphem.inference.abinitio import SeedConfig, Start, first_map, global_pass
 from morphem.inference.frozen import Reckoning, freeze, write_model
 from morphem.inference.modes import ModeConfig, Modes, find_modes
 from morphem.inference.rounds import Refined, RoundConfig, half_maps, refine_poses
+from morphem.inference.soundness import refuse_hopeless, warnings_of
 from morphem.inference.store import collect
 from morphem.inference.subspace import Latents, Subspace, setting
 from morphem.models.density import LinearDensity
 
-_FEWEST = 100  # images
 _LOG = logging.getLogger("morphem")
 
 
@@ -50,12 +49,10 @@ class SearchConfig:
 
 def reconstruct_by_search(stack: ParticleStack, config: SearchConfig, seed: int, run: Run) -> Reconstruction:
     """Poses, then maps at full resolution."""
-    if len(stack) < _FEWEST:
-        met = f"{len(stack)} images; poses cannot be found from fewer than {_FEWEST}"
-        raise DataError("COUNT-004", f"{met}. Give more images, or poses and another method")
     limit = min(config.limit, stack.grid.box // 2 - 1)
     rows = torch.arange(len(stack))
     store = collect(stack, limit, background_noise(stack, rows, run), run)
+    refuse_hopeless(store)
     start = first_map(store, config.starts, seed, run)
     found = global_pass(store, rows, start.volume, config.starts, run)
     halves = stack.halves(seed)
@@ -66,7 +63,10 @@ def reconstruct_by_search(stack: ParticleStack, config: SearchConfig, seed: int,
     modes = modes_of(refined, halves, config.modes, seed, run)
     reckoning = Reckoning(config.starts, config.rounds, config.modes)
     write_model(run, freeze(refined, modes, reckoning))
-    _write_report(start, refined, modes, run)
+    warnings = warnings_of(start, refined, config.starts)
+    for warning in warnings:
+        _LOG.warning("%s", warning)
+    _write_report((start, refined, modes), warnings, run)
     _write_spread(modes.latents, run)
     return Reconstruction(
         poses=posed.poses,
@@ -101,10 +101,12 @@ def _write_spread(latents: Latents, run: Run) -> None:
             np.save(temporary, spread.numpy(), allow_pickle=False)
 
 
-def _write_report(start: Start, refined: Refined, modes: Modes, run: Run) -> None:
+def _write_report(found: tuple[Start, Refined, Modes], warnings: list[str], run: Run) -> None:
     """What is known of the result's soundness, as ``abinitio.json``."""
+    start, refined, modes = found
     degrees = [math.degrees(angle) for angle in start.agreement]
     facts = {
+        "warnings": warnings,
         "starts": {"log_likelihood": start.scores, "degrees_from_the_best": degrees},
         "rounds": refined.log,
         "fsc": refined.halves.fsc.tolist(),
