@@ -161,10 +161,10 @@ def draw_loss(history: dict[str, list[dict[str, float]]], images: int) -> Figure
     """Mean of each term by images seen, one panel per term, stages one after another; None without any.
 
     Args:
-        history: Terms by epoch, for every stage.
+        history: Terms by epoch, for every stage; what did not go by epochs is not drawn.
         images: In an epoch.
     """
-    stages = {name: epochs for name, epochs in history.items() if epochs}
+    stages = {name: epochs for name, epochs in history.items() if epochs and "epoch" in epochs[0]}
     terms = list(dict.fromkeys(key for epochs in stages.values() for key in epochs[0] if key != "epoch"))
     if not terms:
         return None

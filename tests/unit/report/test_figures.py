@@ -177,6 +177,10 @@ def test_stages_follow_one_another_by_images_seen():
     assert {"image", "feature", "parts", "fine"} <= set(words(figure))
 
 
+def test_a_history_that_did_not_go_by_epochs_is_not_drawn():
+    assert draw_loss({"poses": [{"limit": 10, "score": 2.0, "moved": 1.5}]}, images=100) is None
+
+
 @pytest.mark.parametrize(
     ("values", "scale"), [((9.0, 8.0), "linear"), ((0.001, 1.0), "log"), ((0.0, 5.0), "linear")]
 )
