@@ -21,7 +21,6 @@ from morphem.physics.slices import prepare_transform, sample_places
 
 _SHORTLIST = 24  # of a search, among which distinct rotations are sought
 _APART = 1.8  # spacings of the rotations searched
-_LIKENESS = 0.5  # of a map and itself turned, from which a turn counts as a pseudo-symmetry
 _TURNS = 4608
 _NEAR = math.radians(30)  # to no turn: not a symmetry but the map's smoothness
 
@@ -98,18 +97,18 @@ def with_mates(poses: Poses, turns: Float[Tensor, "s 3 3"]) -> Poses:
     return Poses(rotation.flatten(0, 1), poses.shift.repeat_interleave(rotation.shape[1], 0))
 
 
-def pseudo_symmetries(volume: Volume, limit: int) -> Float[Tensor, "s 3 3"]:
+def pseudo_symmetries(volume: Volume, limit: int, likeness: float = 0.5) -> Float[Tensor, "s 3 3"]:
     """Turns of a map about its centre after which it resembles itself, at most four, without their inverses.
 
     The correlation of the map's transform with itself, turned, over the frequencies within ``limit``: above
-    one half, more than 30° from no turn, and less if turned by 15° more or less about the same axis.
+    ``likeness``, more than 30° from no turn, and less if turned by 15° more or less about the same axis.
     """
     turns = super_fibonacci(_TURNS)
     correlation = self_correlation(volume, limit, turns)
     angle = geodesic_distance(turns, torch.eye(3).expand_as(turns))
     found: list[Tensor] = []
     for row in correlation.sort(descending=True).indices:
-        if correlation[row] < _LIKENESS or len(found) == 4:
+        if correlation[row] < likeness or len(found) == 4:
             break
         known = torch.stack([*found, *(turn.T for turn in found), torch.eye(3)])
         new = float(geodesic_distance(known, turns[row].expand_as(known)).min()) > _NEAR

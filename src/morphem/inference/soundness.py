@@ -19,6 +19,7 @@ from morphem.metrics.fsc import crossing
 
 FEWEST = 100  # images
 _DARK = -0.3  # skewness of the grey values within the mask: protein is heavier on the bright side
+_ALIKE = 0.75  # correlation of a map with itself turned, from which poses may be mistaken
 _ONE_SIDED = 0.5  # share of the directions of view that hardly any image has
 _CELLS = 96  # directions among which views are counted
 _LOOKED_AT = 64  # images
@@ -51,7 +52,7 @@ def warnings_of(start: Start, refined: Refined, config: SeedConfig) -> list[str]
         found.append(
             "the map is dark where matter is dense: the images probably have the other sign (see --sign)"
         )
-    turns = pseudo_symmetries(mean, min(refined.limit, 12))
+    turns = pseudo_symmetries(mean, min(refined.limit, 12), _ALIKE)
     if len(turns):
         angle = math.degrees(float(torch.arccos(((turns[0].trace() - 1) / 2).clamp(-1, 1))))
         found.append(
