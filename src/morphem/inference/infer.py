@@ -80,26 +80,34 @@ def infer_images(
     Args:
         stack: Prepared as the images were that the model was made of, and on their grid.
         model: Of a finished search.
-        proposals: Rough poses, :func:`by_search` for one.
+        proposals: Rough poses of all images, by :func:`searched_all` or an encoder.
         run: Told how far the work is.
     """
     if stack.grid != model.grid:
         raise ValueError(f"images on {stack.grid}, the model was made on {model.grid}; resample")
     rows = torch.arange(len(stack))
     store = collect(stack, model.limit, background_noise(stack, rows, run), run)
+    store, gain = calibrated(store, model, run)
     guesses = proposals(store, model, run)
-    store, gain = calibrated(store, guesses, model)
     fit = placed(store, guesses, model, rows, run)
     where = Setting(store, fit, model.space_limit, *_unused(model))
     return Inferred(fit, infer_latents(where, rows, model.space, run), gain)
 
 
-def by_search(store: Store, model: FrozenModel, run: Run | None = None) -> Guesses:
-    """Guesses from a search of all rotations and shifts: 0.3 GFLOP an image and more."""
+def searched_all(store: Store, model: FrozenModel, run: Run | None = None) -> Guesses:
+    """Guesses about all images from a search."""
+    return by_search(store, torch.arange(len(store)), model, run)
+
+
+def by_search(store: Store, rows: Int[Tensor, "m"], model: FrozenModel, run: Run | None = None) -> Guesses:
+    """Guesses about images ``rows`` from a search of all rotations and shifts; those of others are zero.
+
+    Cost: 0.1 GFLOP an image and more, as the square of the reach.
+    """
     starts = SeedConfig(reach=model.reach)
     grid = search_grid(store, model.mean, FIRST, starts.rotations, starts.reach * store.disc.grid.extent)
     products, found = map_products(model.mean, store.disc, FIRST), empty_guesses(len(store))
-    for block in blocks(torch.arange(len(store)), _BLOCK, run, "search"):
+    for block in blocks(rows, _BLOCK, run, "search"):
         images = store.read(block, FIRST)
         put_guesses(found, block, sifted(images, products, searched(images, grid, _TRIED))[0])
     return shared(found)
@@ -127,12 +135,13 @@ def put_guesses(guesses: Guesses, rows: Int[Tensor, "b"], part: Guesses) -> None
         whole[rows, : value.shape[1]] = value
 
 
-def calibrated(store: Store, guesses: Guesses, model: FrozenModel) -> tuple[Store, Float[Tensor, "o"]]:
+def calibrated(store: Store, model: FrozenModel, run: Run | None = None) -> tuple[Store, Float[Tensor, "o"]]:
     """The store with noise as a sample of images differ from the map, and groups of mean contrast 1.
 
     The second is the mean contrast that each group had; of small groups, nearly that of all.
     """
     limit, rows = limits(model.limit)[0], torch.arange(0, len(store), max(1, len(store) // _SAMPLE))
+    guesses = by_search(store, rows, model, run)
     products, found = map_products(model.mean, store.disc, limit), empty_fit(len(store))
     for block in rows.split(_BLOCK):
         images = store.read(block, limit)

@@ -18,8 +18,9 @@ from morphem.engine.ranks import is_main
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run, open_run
 from morphem.engine.signals import stop_at_once
+from morphem.inference.amortised import by_encoder
 from morphem.inference.frozen import read_model
-from morphem.inference.infer import by_particle, by_search, infer_images
+from morphem.inference.infer import by_particle, infer_images, searched_all
 from morphem.inference.subspace import Latents
 from morphem.methods.cryofire.paper import PaperConfig, mean_latents, trained
 from morphem.methods.cryofire.paper import infer as infer_encoded
@@ -136,7 +137,8 @@ def _found(stack: ParticleStack, settings: dict[str, Any], config: Config, run: 
         poses, each = infer_encoded(trained(stack.grid, encoder, Run(Path(config.run))), stack)
         return {"poses": poses, "latents": mean_latents(each, stack.particle), "history": {}}
     model = read_model(Path(config.run))
-    found = infer_images(stack, model, by_search, run)
+    proposals = {"search": searched_all, "encoder": by_encoder}[config.proposals]
+    found = infer_images(stack, model, proposals, run)
     latents = by_particle(found.latents, stack.particle)
     _write_spread(latents, run)
     facts = {"log_likelihood": float(found.fit.score.mean()), "contrast": found.gain.tolist()}

@@ -15,7 +15,7 @@ from morphem.core.types import Volume
 from morphem.data.images import MemoryImages
 from morphem.data.stack import ParticleStack
 from morphem.inference.frozen import FrozenModel, homogeneous
-from morphem.inference.infer import by_particle, by_search, infer_images, limits
+from morphem.inference.infer import by_particle, infer_images, limits, searched_all
 from morphem.inference.subspace import Latents, Subspace
 from morphem.simulate.hinge import hinge
 from morphem.simulate.options import Conditions
@@ -46,7 +46,7 @@ def model(set_of_two: tuple[ParticleStack, Truth]) -> FrozenModel:
 def test_images_find_their_true_poses_and_states(set_of_two: tuple[ParticleStack, Truth], model: FrozenModel):
     stack, truth = set_of_two
     blind = replace(stack, poses=replace(stack.poses, rotation=torch.eye(3).repeat(len(stack), 1, 1)))
-    found = infer_images(blind, model, by_search)
+    found = infer_images(blind, model, searched_all)
     angle = geodesic_distance(found.fit.poses.rotation, truth.poses.rotation)
     assert float(angle.median()) < math.radians(2)  # what noise leaves open: 1.7°
     assert float((angle > math.radians(10)).float().mean()) < 0.03
@@ -60,7 +60,7 @@ def test_an_image_is_read_the_same_alone_and_among_others(
 ):
     stack = set_of_two[0]
     rows = torch.arange(0, 160, 2)
-    whole, part = (infer_images(each, model, by_search) for each in (stack, stack.select(rows)))
+    whole, part = (infer_images(each, model, searched_all) for each in (stack, stack.select(rows)))
     angle = geodesic_distance(whole.fit.poses.rotation[rows], part.fit.poses.rotation)
     # noise and mean contrast are measured on different images
     assert float(angle.median()) < math.radians(0.2)
@@ -71,7 +71,7 @@ def test_a_set_of_twice_the_dose_is_read_with_its_own_contrast(
 ):
     stack = set_of_two[0]
     weaker = replace(model, mean=Volume(model.mean.voxels / 2, model.mean.grid))
-    found = infer_images(stack, weaker, by_search)
+    found = infer_images(stack, weaker, searched_all)
     assert float(found.gain[0]) == pytest.approx(2, rel=0.1)
     assert float(found.fit.contrast.mean()) == pytest.approx(1, rel=0.1)
 
@@ -79,7 +79,7 @@ def test_a_set_of_twice_the_dose_is_read_with_its_own_contrast(
 def test_noise_of_another_scale_is_measured(set_of_two: tuple[ParticleStack, Truth], model: FrozenModel):
     stack = set_of_two[0]
     louder = replace(stack, images=MemoryImages(stack.images.read(torch.arange(160)) * 1.5))
-    found, usual = (infer_images(each, model, by_search) for each in (louder, stack))
+    found, usual = (infer_images(each, model, searched_all) for each in (louder, stack))
     assert float(found.gain[0] / usual.gain[0]) == pytest.approx(1.5, rel=0.02)
     difference = (found.latents.mean - usual.latents.mean).abs()
     assert float(difference.median()) < 0.01
@@ -88,7 +88,7 @@ def test_noise_of_another_scale_is_measured(set_of_two: tuple[ParticleStack, Tru
 
 def test_images_on_another_grid_are_refused(set_of_two: tuple[ParticleStack, Truth], model: FrozenModel):
     with pytest.raises(ValueError, match="resample"):
-        infer_images(set_of_two[0], replace(model, grid=Grid(32, 8.0)), by_search)
+        infer_images(set_of_two[0], replace(model, grid=Grid(32, 8.0)), searched_all)
 
 
 def test_limits_rise_to_the_last():
