@@ -18,7 +18,7 @@ from torch import Tensor
 
 from morphem.core.fourier import half_plane_weights, resize_map, to_fourier
 from morphem.core.grid import Grid
-from morphem.core.types import Particles, Volume
+from morphem.core.types import Particles, Poses, Volume
 from morphem.data.errors import DataError
 from morphem.data.mrc import read_map, write_map
 from morphem.data.stack import ParticleStack
@@ -29,6 +29,9 @@ from morphem.engine.parts import write_parts
 from morphem.engine.ranks import is_main
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run
+from morphem.inference.density_poses import Sight, refine_in_density
+from morphem.inference.passes import remembered
+from morphem.metrics.fsc import crossing
 from morphem.models.anchors import AnchorConfig, Anchors, Behaviour, anchors_of, find_anchors, nearest_part
 from morphem.models.gaussian_density import VISIBLE_SHARE, AnchoredMixture, PartMixture
 from morphem.models.layers import positional_encoding
@@ -39,6 +42,7 @@ from morphem.physics.gaussians import rasterise
 from morphem.physics.imaging import phase_ramp
 from morphem.physics.noise import whitening_filter
 
+_COARSEST = 8  # frequency pixels that poses are refined with at least
 NARROWEST = 0.6  # pixels: Gaussians that begin narrower alias by more than a few per cent in sampled images
 
 
@@ -96,6 +100,10 @@ class Config:
     """Training of the coarse mixture."""
     fine_descent: DescentConfig = DescentConfig(epochs=30, batch_size=64)
     """Training of the fine mixture."""
+    pose_rounds: int = 0
+    """How often poses are refined in the fine mixture, each image's at its own latent."""
+    pose_descent: DescentConfig = DescentConfig(epochs=2, batch_size=64)
+    """Training of the fine mixture after each time."""
     rates: RateConfig = field(default_factory=RateConfig)
     """Learning rates."""
     feature_spread: float = 0.1
@@ -124,6 +132,10 @@ class Config:
     seed: int = 0
     """Of every random choice."""
 
+    def __post_init__(self) -> None:
+        if self.pose_rounds < 0:
+            raise ValueError(f"pose_rounds is {self.pose_rounds}; 0 or more can be made")
+
 
 def reconstruct(stack: ParticleStack, config: Config, run: Run) -> Reconstruction:
     """Discover parts with a coarse mixture, then fit a fine one tied to their anchors."""
@@ -136,6 +148,9 @@ def reconstruct(stack: ParticleStack, config: Config, run: Run) -> Reconstructio
     fine = anchored(parts, latents.rows, start.grid, config)
     finer = MixtureObjective(fine, latents, precision, config)
     descend(finer, stack, config.fine_descent, run.stage("fine"))
+    for number in range(1, config.pose_rounds + 1):
+        stack = posed_in(finer, stack, sight(maps, config), run, number)
+        descend(finer, stack, config.pose_descent, run.stage(f"fine-{number}"))
     write_parts(fine, latents.rows, stack.grid, run.root)
     return Reconstruction(stack.poses, latents.rows, fine, stack.grid, run.history(), run.provenance())
 
@@ -231,6 +246,30 @@ def noise_precision(maps: HalfMaps, config: Config) -> Float[Tensor, "o d h"]:
     if config.noise == "white":
         return torch.ones(len(maps.noise), grid.box, grid.half)
     return whitening_filter(maps.noise, grid).square()
+
+
+def sight(maps: HalfMaps, config: Config) -> Sight:
+    """Noise that poses are refined with, and the finest frequency: where the consensus's halves still agree.
+
+    Beyond it the mixture knows little but the noise of the very images.
+    """
+    grid = maps.mean.grid
+    noise = torch.ones_like(maps.noise) if config.noise == "white" else maps.noise
+    known = int(crossing(maps.fsc_corrected, 0.143))
+    return Sight(noise, min(max(known, _COARSEST), grid.box // 2 - 1))
+
+
+def posed_in(
+    fitted: MixtureObjective, stack: ParticleStack, by: Sight, run: Run, number: int
+) -> ParticleStack:
+    """The particles with poses refined in a fitted mixture, once a run and round."""
+
+    def found() -> dict[str, Tensor]:
+        poses = refine_in_density(fitted.density, fitted.latents.rows, stack, by, run)
+        return dict(vars(poses))
+
+    kept = remembered(run.stage(f"fine-{number}-poses"), {"limit": by.limit}, found)
+    return replace(stack, poses=Poses(kept["rotation"], kept["shift"]))
 
 
 def initial_latents(particles: int, config: Config) -> ParticleTable:
