@@ -57,6 +57,9 @@ class Posed:
 def find_poses(stack: ParticleStack, how: Search, config: PoseConfig, seed: int, run: Run) -> Posed:
     """Poses of all images against half maps that they make themselves, low frequencies first.
 
+    One map stands for all states: where large parts move, each pose follows them in part, and what moved is
+    told as less. Noise in the poses goes, a rigid motion that depends on the state comes.
+
     Args:
         stack: Prepared images.
         how: ``abinit``: a first map from random poses, then every image in it. ``refine``: from the poses of
