@@ -31,10 +31,12 @@ SMALL: dict[str, dict[str, object]] = {
         "search__starts__least": 1,
         "search__starts__most": 1,
         "search__starts__judges": 40,
-        "search__starts__rotations": 2304,
+        "search__starts__rotations": 1152,
         "search__rounds__most": 2,
         "search__modes__most": 2,
         "search__modes__passes": 3,
+        "search__modes__limit": 10,
+        "search__limit": 12,
     },
     "cryospire": {
         "latent": 2,
@@ -86,13 +88,13 @@ def _mixture(state: int) -> GaussianMixture:
 
 
 def _knobbly(state: int) -> GaussianMixture:
-    """Nine unlike blobs, of which state 1 lacks the smallest: for methods that find poses themselves.
+    """Nine unlike blobs, of which state 1 lacks the least: for methods that find poses themselves.
 
     What a quarter of :func:`_mixture` does is more than one rigid map can be oriented by.
     """
     generator = torch.Generator().manual_seed(5)
     centres = 80 * (torch.rand(9, 3, generator=generator) - 0.5)
-    amplitudes = torch.linspace(1.4, 0.5, 9)
+    amplitudes = torch.linspace(1.4, 0.8, 9)
     amplitudes[-1] *= 1 - state
     return GaussianMixture(centres, torch.linspace(12, 8, 9), amplitudes)
 

@@ -14,10 +14,9 @@ from morphem.core.types import Poses, Volume
 from morphem.data.stack import order
 from morphem.engine.run import Run
 from morphem.engine.signals import stop_requests
-from morphem.inference.hypotheses import SearchGrid, likeliest, search_grid, searched
+from morphem.inference.hypotheses import likeliest, search_grid, searched
 from morphem.inference.passes import blocks, remembered, shared
 from morphem.inference.refine import Fit, map_products
-from morphem.inference.search import poses_of, search
 from morphem.inference.seeds import PHASES, random_start
 from morphem.inference.store import Store
 from morphem.inference.templates import working_grid
@@ -84,7 +83,7 @@ def first_map(store: Store, config: SeedConfig, seed: int, run: Run) -> Start:
             stage, {"seed": seed + number}, lambda n=number: _started(store, rest, reach, seed + n)
         )
         maps.append(Volume(made["voxels"], working_grid(grid, _LIMIT)))
-        found, score = _judge(store, judges, search_grid(store, maps[-1], _LIMIT, config.rotations, reach))
+        found, score = _judge(store, judges, maps[-1], config)
         poses.append(found)
         scores.append(score)
         _LOG.info("start %d: log-likelihood %.1f an image", number + 1, score)
@@ -136,6 +135,7 @@ def _started(store: Store, rows: Int[Tensor, "m"], reach: float, seed: int) -> d
         return {"voxels": random_start(store, rows, reach, seed, stop).voxels}
 
 
-def _judge(store: Store, rows: Int[Tensor, "m"], grid: SearchGrid) -> tuple[Poses, float]:
-    found = search(store.read(rows, _LIMIT), grid.slices, grid.moves, 1)
-    return poses_of(found, grid.rotation, grid.shift), float(found.score.mean())
+def _judge(store: Store, rows: Int[Tensor, "m"], volume: Volume, config: SeedConfig) -> tuple[Poses, float]:
+    """Poses of a few images in a map, and their mean log-likelihood."""
+    found = global_pass(store, rows, volume, config)[rows]
+    return found.poses, float(found.score.mean())

@@ -1,0 +1,61 @@
+"""Several poses of each image, tried against each other."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from morphem.core.grid import Grid
+from morphem.core.rotations import from_rotation_vector, geodesic_distance, random_rotations
+from morphem.core.types import GaussianMixture, Poses
+from morphem.inference.hypotheses import likeliest, pseudo_symmetries, search_grid, searched, with_mates
+from morphem.inference.refine import map_products
+from morphem.physics.gaussians import rasterise
+
+
+def test_poses_kept_are_not_neighbours(small_set):
+    made = small_set(12)
+    grid = search_grid(made.store, made.volume, 8, 3072, 16.0)
+    poses = searched(made.store.read(torch.arange(12), 8), grid, 3).rotation.unflatten(0, (12, 3))
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert math.degrees(float(geodesic_distance(poses[:, a], poses[:, b]).min())) > 15
+
+
+def test_the_likelier_of_two_poses_is_found(small_set):
+    made = small_set(20)
+    images, model = made.store.read(torch.arange(20), 10), map_products(made.volume, made.store.disc, 10)
+    wrong = random_rotations(20, torch.Generator().manual_seed(3))
+    rotation = torch.stack([wrong, made.truth.poses.rotation], 1).flatten(0, 1)
+    tried = Poses(rotation, made.truth.poses.shift.repeat_interleave(2, 0))
+    found = likeliest(images, model, tried, 3)
+    error = geodesic_distance(found.poses.rotation, made.truth.poses.rotation)
+    assert float(error.rad2deg().max()) < 15
+
+
+def _twofold(shift: float) -> GaussianMixture:
+    """Five blobs and their copies after a half turn about z; one copy is ``shift`` Å off."""
+    centres = 60 * (torch.rand(5, 3, generator=torch.Generator().manual_seed(2)) - 0.5)
+    turned = centres * torch.tensor([-1.0, -1.0, 1.0])
+    turned[0] += shift
+    return GaussianMixture(torch.cat([centres, turned]), torch.full((10,), 7.0), torch.ones(10))
+
+
+def test_the_axis_of_a_pseudo_symmetry_is_found():
+    turns = pseudo_symmetries(rasterise(_twofold(5.0), Grid(32, 4.0)), 6)
+    half = from_rotation_vector(torch.tensor([[0.0, 0.0, math.pi]]))
+    assert math.degrees(float(geodesic_distance(turns, half.expand_as(turns)).min())) < 12
+
+
+def test_an_unlike_molecule_has_no_strong_pseudo_symmetry(small_set):
+    assert len(pseudo_symmetries(small_set(4).volume, 8, 0.75)) == 0
+
+
+def test_mates_are_the_poses_that_look_alike():
+    poses = Poses(random_rotations(3, torch.Generator().manual_seed(0)), torch.randn(3, 2))
+    turn = from_rotation_vector(torch.tensor([[0.0, 0.0, 2.0]]))
+    mates = with_mates(poses, turn)
+    assert len(mates) == 3 * 6
+    torch.testing.assert_close(mates.rotation[0], poses.rotation[0])
+    torch.testing.assert_close(mates.rotation[4], poses.rotation[0] @ turn[0])
+    torch.testing.assert_close(mates.shift[6], poses.shift[1])
