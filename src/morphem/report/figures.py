@@ -25,6 +25,7 @@ from morphem.report.drawing import (
     show_view,
 )
 from morphem.report.part_figure import draw_run_parts
+from morphem.report.pose_figure import draw_search
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +64,7 @@ def write_figures(run_folder: Path, reconstruction: Reconstruction) -> list[Path
     """Draw a run into ``figures/`` of its folder; what a method does not know is not drawn.
 
     Returns:
-        The pictures, of ``latents.png``, ``parts.png``, ``fsc.png``, ``loss.png`` and ``maps.png``.
+        Of ``latents.png``, ``parts.png``, ``fsc.png``, ``loss.png``, ``maps.png``, ``poses.png`` those drawn.
     """
     if not ranks.is_main():
         return []
@@ -74,6 +75,7 @@ def write_figures(run_folder: Path, reconstruction: Reconstruction) -> list[Path
         "fsc": lambda: _fsc(folder / "fsc.json"),
         "loss": lambda: draw_loss(reconstruction.history, len(reconstruction.poses)),
         "maps": lambda: draw_map(reconstruction.mean()),
+        "poses": lambda: draw_search(folder, reconstruction),
     }
     with house_style():
         drawn = {name: draw() for name, draw in pages.items()}
