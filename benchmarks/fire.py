@@ -52,7 +52,7 @@ _STAGES = (3, 4)  # the published share of images in the paper's two stages
 def main() -> int:
     given = arguments().parse_args()
     if given.test == "cost":
-        keep({"test": "cost", **costs(given.boxes), **surroundings()}, given.json)
+        keep({"command": spoken(), "test": "cost", **costs(given.boxes), **surroundings()}, given.json)
         return 0
     failed = 0
     for job in jobs(given):
@@ -121,7 +121,7 @@ def tried(job: Job, given: argparse.Namespace) -> dict[str, Any]:
     record["checks"] = checks(job.case, record)
     record["passed"] = all(check["ok"] for check in record["checks"].values())
     record["passed"] |= job.case.may_warn and bool(record["warnings"])
-    return record | surroundings()
+    return surroundings() | record
 
 
 def reconstructed(job: Job) -> dict[str, Any]:
@@ -136,8 +136,8 @@ def reconstructed(job: Job) -> dict[str, Any]:
     command += ["--preset", job.method, *job.case.options, *job.told]
     before = os.getloadavg()[0]
     used = measured(command, job.run / "log", environment(1))
-    load = {"load": [round(before, 1), round(os.getloadavg()[0], 1)]}
-    record = usage_of(used, job.case.images) | load
+    load = [round(before, 1), round(os.getloadavg()[0], 1)]
+    record = usage_of(used, job.case.images) | {"load": load, "commit": commit()}
     note.write_text(json.dumps(record) + "\n", encoding="utf-8")
     return record
 
@@ -236,13 +236,18 @@ def asked(job: Job) -> dict[str, Any]:
     case = asdict(job.case)
     kept = ("test", "variant", "molecule", "images", "box", "snr", "states", "shares", "nuisance", "held_out")
     return {
-        "command": typed(sys.argv[1:]).replace("benchmarks.quality", "benchmarks.fire"),
+        "command": spoken(),
         **{name: case[name] for name in kept},
         "pixel_size": job.case.grid.pixel_size,
         "options": [*job.case.options, *job.told],
         "seed": job.seed,
         "method": job.method,
     }
+
+
+def spoken() -> str:
+    """The command without what only this machine knows."""
+    return typed(sys.argv[1:]).replace("benchmarks.quality", "benchmarks.fire")
 
 
 def surroundings() -> dict[str, Any]:

@@ -112,7 +112,7 @@ def pose_line(records: list[Record]) -> list[str]:
         *(beside_bound(records, f"{name}.median") for name in ("rotation_deg", "view_deg", "shift_px")),
         share(middle(record["poses"]["beyond_10_deg"] for record in records)),
         f"{middle(record['maps']['commonest']['resolution_px'] for record in records):.2f}",
-        duration(middle(record["cpu_seconds"] for record in records)),
+        seconds(middle(record["cpu_seconds"] for record in records)),
         f"{max(record['peak_mib'] for record in records) / 1024:.1f} GiB",
         passed(records),
     ]
@@ -133,7 +133,7 @@ def state_line(records: list[Record]) -> list[str]:
         f"{middle(each['spearman'] for each in latents):.3f}",
         " / ".join(ends),
         " ".join(str(each["width"]) for each in latents),
-        duration(middle(record["cpu_seconds"] for record in records)),
+        seconds(middle(record["cpu_seconds"] for record in records)),
         passed(records),
     ]
 
@@ -180,7 +180,7 @@ def _looks(records: list[Record]) -> list[str]:
         for key, name in names.items():
             flop = f"{box[key]['gflop']:.2g}" if "gflop" in box[key] else "–"
             steps = f", {box[key]['steps']} steps" if "steps" in box[key] else ""
-            rows.append([f"{name}{steps}, {box['box']} pixels", f"{box[key]['ms']:.2g}", flop])
+            rows.append([f"{name}{steps}, {box['box']} pixels", f"{box[key]['ms']:.3g}", flop])
     return [f"### One look at an image, one thread\n\n{table(LOOKS, rows)}"] if rows else []
 
 
@@ -238,7 +238,12 @@ def passed(records: list[Record]) -> str:
     count = f"{sum(record['passed'] for record in records)}/{len(records)}"
     warned = sum(bool(record["warnings"]) for record in records)
     told = [f"warned {warned}"] if warned else []
-    return "; ".join([count, *told, *(f"not {each}" for each in sorted(missed))])
+    return "; ".join([count, *told, *(f"missed {each}" for each in sorted(missed))])
+
+
+def seconds(value: float) -> str:
+    """Seconds, and minutes or hours where they are many."""
+    return f"{value:.0f} s" if value < 600 else duration(value)
 
 
 def middle(values: Iterable[float]) -> float:
@@ -252,13 +257,14 @@ def share(value: float) -> str:
 
 
 def draw(records: Sequence[Record], path: Path) -> None:
-    """Errors of poses over the bound, and correlation of maps with the truth by frequency."""
+    """Errors over the bound (rotation left, shift right), and correlation with the true map by frequency."""
     import matplotlib.pyplot as plt
 
     groups = grouped(record for record in records if record.get("finished"))
     if not groups:
         return
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
+    ratios_of_all: list[float] = []
     for k, group in enumerate(groups):
         name = " ".join(word for word in (group[0]["test"], group[0]["variant"], group[0]["method"]) if word)
         for record in group:
@@ -267,11 +273,14 @@ def draw(records: Sequence[Record], path: Path) -> None:
                 for kind in ("rotation_deg", "shift_px")
             ]
             left.plot([k - 0.1, k + 0.1], ratios, "o", color=f"C{k % 10}")
+            ratios_of_all += ratios
         fsc = group[0]["maps"]["by_state"][0]["fsc"]
         box = group[0]["box"]
         right.plot([s / box for s in range(1, len(fsc))], fsc[1:], color=f"C{k % 10}", label=name)
     left.axhline(1, color="0.6", linewidth=0.8)
-    left.set(yscale="log", title="median errors over the bound: rotation, shift")
+    left.set(yscale="log", ylim=(0.5, 2 * max(ratios_of_all)), title="median errors over the bound")
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_formatter("{x:g}")
     left.set_xticks(range(len(groups)), [f"{g[0]['test']} {g[0]['variant']}" for g in groups], rotation=60)
     right.axhline(0.5, color="0.6", linewidth=0.8)
     right.set(xlabel="frequency, 1/pixel", ylabel="correlation with the true map", ylim=(-0.1, 1.03))
