@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from morphem.inference.subspace import Latents, Setting, Subspace, find_subspace
 from morphem.inference.templates import working_grid
 
 _DOUBT = 3.0  # standard errors by which a direction must help images that it was not made from
+_JUDGED = 5_000  # images of a half set from which directions are judged
 _LOG = logging.getLogger("morphem")
 
 
@@ -84,7 +85,8 @@ def _judged(
     where: Setting, rows: tuple[Tensor, Tensor], config: ModeConfig, seed: int, run: Run
 ) -> Float[Tensor, "m q"]:
     """What each direction of the first rows adds to the evidence of each image of the second."""
-    space = _remembered(where, rows[0], config.most, (config, seed), run)
+    brief = replace(config, passes=max(config.passes // 2, 2))
+    space = _remembered(where, rows[0][:_JUDGED], config.most, (brief, seed), run)
     nested = [infer_latents(where, rows[1], space.first(k + 1)).evidence[rows[1]] for k in range(config.most)]
     return torch.stack([torch.zeros_like(nested[0]), *nested], 1).diff(dim=1)
 

@@ -45,7 +45,7 @@ class Phase:
     batch: int
 
 
-PHASES = (Phase(6, 3072, 15, 300), Phase(8, 4608, 15, 300), Phase(10, 9216, 10, 500))
+PHASES = (Phase(6, 3072, 15, 300), Phase(8, 4608, 15, 300), Phase(10, 4608, 10, 300))
 
 
 @torch.no_grad()

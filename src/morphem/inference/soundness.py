@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from morphem.core.fourier import resize_map
+from morphem.core.fourier import resize_map, shells_3d, to_fourier_3d, to_real_3d
 from morphem.core.types import Poses, Volume
 from morphem.data.errors import DataError
 from morphem.inference.abinitio import SeedConfig, Start
 from morphem.inference.hypotheses import pseudo_symmetries
 from morphem.inference.rounds import Refined
 from morphem.inference.store import Store
-from morphem.metrics.fsc import crossing
+from morphem.metrics.fsc import cross_power, crossing
 
 FEWEST = 100  # images
 _DARK = -0.3  # skewness of the grey values within the mask: protein is heavier on the bright side
@@ -52,7 +52,7 @@ def warnings_of(start: Start, refined: Refined, config: SeedConfig) -> list[str]
         found.append(
             "the map is dark where matter is dense: the images probably have the other sign (see --sign)"
         )
-    turns = pseudo_symmetries(mean, min(refined.limit, 12), _ALIKE)
+    turns = pseudo_symmetries(flattened(mean), min(refined.limit, 12), _ALIKE)
     if len(turns):
         angle = math.degrees(float(torch.arccos(((turns[0].trace() - 1) / 2).clamp(-1, 1))))
         found.append(
@@ -71,6 +71,15 @@ def mean_map(refined: Refined) -> Volume:
     """Mean of the two half maps."""
     one, two = refined.halves.volumes
     return Volume((one.voxels + two.voxels) / 2, one.grid)
+
+
+def flattened(volume: Volume) -> Volume:
+    """The map with the same power on every shell, so that its fine features count as the coarse ones do."""
+    spectrum = to_fourier_3d(volume.voxels)
+    power = cross_power(spectrum, spectrum).clamp(min=1e-30)
+    shells = shells_3d(volume.grid.box)
+    factor = torch.where(shells < len(power), power[shells.clamp(max=len(power) - 1)].rsqrt(), 0)
+    return Volume(to_real_3d(spectrum * factor.float()), volume.grid)
 
 
 def resized_mask(refined: Refined) -> Float[Tensor, "d d d"]:
