@@ -35,7 +35,7 @@ SMALL: dict[str, dict[str, object]] = {
         "search__rounds__most": 2,
         "search__modes__most": 1,
         "search__modes__kept": 1,
-        "search__modes__passes": 3,
+        "search__modes__passes": 5,
         "search__modes__limit": 10,
         "search__limit": 12,
     },

@@ -16,6 +16,7 @@ from morphem.inference.subspace import Latents, Setting, Subspace, find_subspace
 from morphem.inference.templates import working_grid
 
 _DOUBT = 3.0  # standard errors by which a direction must help images that it was not made from
+_SPARE = 2  # directions beyond those kept: the kept ones are found in fewer passes
 _JUDGED = 5_000  # images of a half set from which directions are judged
 _LOG = logging.getLogger("morphem")
 
@@ -45,7 +46,8 @@ class Modes:
     Attributes:
         space: Mean and directions kept.
         latents: Of every image.
-        gain: Mean log-likelihood that each direction tried adds to images of the other half set.
+        gain: Mean log-likelihood that each direction tried adds to images of the other half set; empty where
+            none were tried.
         error: Standard error of that.
     """
 
@@ -59,19 +61,19 @@ def find_modes(
     where: Setting, half_sets: tuple[Tensor, Tensor], config: ModeConfig, seed: int, run: Run
 ) -> Modes:
     """Directions found in each half set are judged by the other; then those of all images are kept."""
-    gains = torch.zeros(0, config.most)
+    gain = error = torch.zeros(0)
     if config.most and config.kept < 0:
-        pairs = ((0, 1), (1, 0))
-        parts = [
-            _judged(where, (half_sets[a], half_sets[b]), config, seed, run.stage(f"modes-{a + 1}"))
-            for a, b in pairs
-        ]
-        gains = torch.cat(parts)
-    gain, error = gains.mean(0), gains.std(0) / max(len(gains), 1) ** 0.5
+        gains = torch.cat(
+            [
+                _judged(where, (half_sets[a], half_sets[b]), config, seed, run.stage(f"modes-{a + 1}"))
+                for a, b in ((0, 1), (1, 0))
+            ]
+        )
+        gain, error = gains.mean(0), gains.std(0) / len(gains) ** 0.5
     count = config.kept if config.kept >= 0 else borne_out(gain, error)
     _LOG.info("directions: %d; gains %s", count, [round(each, 2) for each in gain.tolist()])
     rows = torch.cat(half_sets).sort().values
-    space = _remembered(where, rows, max(count, 1), (config, seed), run.stage("modes")).first(count)
+    space = _remembered(where, rows, count + _SPARE, (config, seed), run.stage("modes")).first(count)
     return Modes(space, infer_latents(where, rows, space, run), gain.tolist(), error.tolist())
 
 
