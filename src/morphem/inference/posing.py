@@ -15,10 +15,9 @@ from morphem.engine.run import Run
 from morphem.inference.abinitio import SeedConfig, Start, first_map, global_pass
 from morphem.inference.refine import Fit
 from morphem.inference.rounds import Refined, RoundConfig, refine_poses
+from morphem.inference.soundness import refuse_alike, refuse_few
 from morphem.inference.store import collect
 from morphem.metrics.poses import align_poses
-
-_FEWEST = 100  # images
 
 Search = Literal["abinit", "refine"]
 """From images alone, or from the poses given."""
@@ -68,10 +67,12 @@ def find_poses(stack: ParticleStack, how: Search, config: PoseConfig, seed: int,
         seed: Of everything random, half sets included.
         run: One stage a start and a round.
     """
-    _require_images(stack)
+    _refuse_tilts(stack)
+    refuse_few(len(stack))
     rows = torch.arange(len(stack))
     limit = min(config.limit, stack.grid.box // 2 - 1)
     store = collect(stack, limit, background_noise(stack, rows, run), run)
+    refuse_alike(store)
     halves = stack.halves(seed)
     if how == "abinit":
         start = first_map(store, config.starts, seed, run)
@@ -104,10 +105,7 @@ def seen_in(poses: Poses, frame: Frame) -> Poses:
     return Poses(poses.rotation @ frame.matrix, poses.shift + offset)
 
 
-def _require_images(stack: ParticleStack) -> None:
-    if len(stack) < _FEWEST:
-        met = f"{len(stack)} images; poses cannot be found from fewer than {_FEWEST}"
-        raise DataError("COUNT-004", f"{met}. Give more images, or poses and another method")
+def _refuse_tilts(stack: ParticleStack) -> None:
     if stack.n_particles < len(stack):
         met = f"{len(stack)} images of {stack.n_particles} particles"
         fix = "images of a tilt series share one pose, which only the program that made them can refine"

@@ -25,12 +25,16 @@ _CELLS = 96  # directions among which views are counted
 _LOOKED_AT = 64  # images
 
 
-def refuse_hopeless(store: Store) -> None:
-    """Raise an error for images from which no pose can come."""
-    n = len(store)
-    if n < FEWEST:
-        met = f"{n} images; poses cannot be found from fewer than {FEWEST}"
+def refuse_few(images: int) -> None:
+    """Raise an error for fewer images than poses can come from."""
+    if images < FEWEST:
+        met = f"{images} images; poses cannot be found from fewer than {FEWEST}"
         raise DataError("COUNT-004", f"{met}. Give more images, or poses and another method")
+
+
+def refuse_alike(store: Store) -> None:
+    """Raise an error for images that differ in nothing."""
+    n = len(store)
     sample = store.values[torch.linspace(0, n - 1, _LOOKED_AT).long()].float()
     if float(sample.var(0).sum()) <= 1e-6 * float(sample.square().mean(0).sum()):
         raise DataError("IMG-002", f"the {n} images are all alike; is the particle file one image, repeated?")

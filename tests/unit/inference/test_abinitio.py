@@ -16,7 +16,7 @@ from morphem.data.stack import stack_in_memory
 from morphem.engine.run import Run
 from morphem.inference.abinitio import SeedConfig, difference, first_map, global_pass
 from morphem.inference.rounds import RoundConfig, next_limit, refine_poses
-from morphem.inference.soundness import one_sided, refuse_hopeless, warnings_of
+from morphem.inference.soundness import one_sided, refuse_alike, refuse_few, warnings_of
 from morphem.inference.store import collect
 
 QUICK = SeedConfig(least=2, most=2, judges=60, rotations=1152)
@@ -98,12 +98,12 @@ def _store(images: torch.Tensor):
 
 def test_too_few_images_are_refused():
     with pytest.raises(DataError, match="fewer than 100"):
-        refuse_hopeless(_store(torch.randn(60, 32, 32)))
+        refuse_few(60)
 
 
 def test_images_that_are_all_alike_are_refused():
     with pytest.raises(DataError, match="all alike"):
-        refuse_hopeless(_store(torch.randn(1, 32, 32).repeat(150, 1, 1)))
+        refuse_alike(_store(torch.randn(1, 32, 32).repeat(150, 1, 1)))
 
 
 def test_noise_alone_draws_a_warning(tmp_path: Path):

@@ -17,16 +17,16 @@ from morphem.data.atomic import atomic_path
 from morphem.data.stack import ParticleStack
 from morphem.engine.files import write_json
 from morphem.engine.half_maps import write_half_maps
-from morphem.engine.insertion import background_noise, backproject
+from morphem.engine.insertion import backproject
 from morphem.engine.ranks import is_main
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run
-from morphem.inference.abinitio import SeedConfig, Start, first_map, global_pass
+from morphem.inference.abinitio import SeedConfig, Start
 from morphem.inference.frozen import Reckoning, freeze, write_model
 from morphem.inference.modes import ModeConfig, Modes, find_modes
-from morphem.inference.rounds import Refined, RoundConfig, half_maps, refine_poses
-from morphem.inference.soundness import refuse_hopeless, warnings_of
-from morphem.inference.store import collect
+from morphem.inference.posing import PoseConfig, find_poses
+from morphem.inference.rounds import Refined, RoundConfig, half_maps
+from morphem.inference.soundness import warnings_of
 from morphem.inference.subspace import Latents, Subspace, setting
 from morphem.models.density import LinearDensity
 
@@ -49,18 +49,14 @@ class SearchConfig:
 
 def reconstruct_by_search(stack: ParticleStack, config: SearchConfig, seed: int, run: Run) -> Reconstruction:
     """Poses, then maps at full resolution."""
-    limit = min(config.limit, stack.grid.box // 2 - 1)
-    rows = torch.arange(len(stack))
-    store = collect(stack, limit, background_noise(stack, rows, run), run)
-    refuse_hopeless(store)
-    start = first_map(store, config.starts, seed, run)
-    found = global_pass(store, rows, start.volume, config.starts, run)
-    halves = stack.halves(seed)
-    refined = refine_poses(store, found, halves, config.rounds, run)
-    posed = replace(stack, poses=refined.fit.poses, has_poses=True)
+    how = PoseConfig(config.starts, config.rounds, config.limit)
+    found = find_poses(stack, "abinit", how, seed, run)
+    start, refined = found.start, found.refined
+    assert start is not None
+    posed = replace(stack, poses=found.poses, has_poses=True)
     maps = backproject(posed, run, seed=seed)
     write_half_maps(maps, run.root)
-    modes = modes_of(refined, halves, config.modes, seed, run)
+    modes = modes_of(refined, stack.halves(seed), config.modes, seed, run)
     reckoning = Reckoning(config.starts, config.rounds, config.modes)
     write_model(run, freeze(refined, modes, reckoning))
     warnings = warnings_of(start, refined, config.starts)
