@@ -279,7 +279,7 @@ def draw_curves(axes: Any, rows: list[Row]) -> None:
         told.add(row["label"])
     axes.axvline(last / extent, color="0.6", linewidth=0.8, linestyle=":")
     axes.set(xlabel="spatial frequency, 1/Å", ylabel="deviation FSC", ylim=(-0.1, 1.03))
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=7, framealpha=0.85, edgecolor="none")
 
 
 def _frequencies(curve: list[float], extent: float) -> list[float]:
