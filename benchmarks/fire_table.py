@@ -256,6 +256,12 @@ def share(value: float) -> str:
     return f"{value:.1e}".replace("e-0", "e-") if 0 < value < 0.001 else f"{value:.2g}"
 
 
+def called(record: Record) -> str:
+    """What the picture calls a group of runs."""
+    words = record["test"], record["variant"], record["molecule"], record["method"]
+    return " ".join(word for word in words if word)
+
+
 def draw(records: Sequence[Record], path: Path) -> None:
     """Errors over the bound (rotation left, shift right), and correlation with the true map by frequency."""
     import matplotlib.pyplot as plt
@@ -266,7 +272,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
     ratios_of_all: list[float] = []
     for k, group in enumerate(groups):
-        name = " ".join(word for word in (group[0]["test"], group[0]["variant"], group[0]["method"]) if word)
+        name = called(group[0])
         for record in group:
             ratios = [
                 record["poses"][kind]["median"] / record["bound"][kind]["median"]
@@ -280,8 +286,9 @@ def draw(records: Sequence[Record], path: Path) -> None:
     left.axhline(1, color="0.6", linewidth=0.8)
     left.set(yscale="log", ylim=(0.5, 2 * max(ratios_of_all)), title="median errors over the bound")
     left.yaxis.set_major_formatter("{x:g}")
-    left.yaxis.set_minor_formatter("{x:g}")
-    left.set_xticks(range(len(groups)), [f"{g[0]['test']} {g[0]['variant']}" for g in groups], rotation=60)
+    if max(ratios_of_all) < 10:  # within one decade the ticks between its ends are all there is to read
+        left.yaxis.set_minor_formatter("{x:g}")
+    left.set_xticks(range(len(groups)), [called(group[0]) for group in groups], rotation=30, ha="right")
     right.axhline(0.5, color="0.6", linewidth=0.8)
     right.set(xlabel="frequency, 1/pixel", ylabel="correlation with the true map", ylim=(-0.1, 1.03))
     right.legend(fontsize=7, frameon=False)
