@@ -6,7 +6,6 @@ python -m benchmarks.fire_table --check   only says whether the page agrees with
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.table import duration
+from benchmarks.table import duration, publish
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "cryofire.md"
@@ -44,21 +43,7 @@ Record = dict[str, Any]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fire_table", description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
-    parser.add_argument("--figure", type=Path, default=FIGURE)
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    given = parser.parse_args()
-    records, text = read(given.results), given.page.read_text(encoding="utf-8")
-    wanted = filled(text, records)
-    if given.check:
-        agrees = wanted == text
-        print(f"{given.page} {'agrees' if agrees else 'does not agree'} with {given.results}")
-        return 0 if agrees else 1
-    given.page.write_text(wanted, encoding="utf-8")
-    draw(records, given.figure)
-    return 0
+    return publish("python -m benchmarks.fire_table", (RESULTS, PAGE, FIGURE), (read, filled, draw))
 
 
 def read(path: Path) -> list[Record]:

@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +46,38 @@ Row = dict[str, Any]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
-    parser.add_argument("--figure", type=Path, default=FIGURE)
+    return publish("python -m benchmarks.table", (RESULTS, PAGE, FIGURE), (read, filled, draw))
+
+
+def publish(
+    program: str,
+    places: tuple[Path, Path, Path],
+    steps: tuple[
+        Callable[[Path], list[Row]], Callable[[str, list[Row]], str], Callable[[list[Row], Path], None]
+    ],
+) -> int:
+    """Write a page and its figure from results, or with ``--check`` say whether the page agrees.
+
+    Args:
+        program: What was called.
+        places: Usual ones of results, page and figure.
+        steps: To read records, to fill them into the page's text, to draw them.
+    """
+    (results, page, figure), (read_all, fill, picture) = places, steps
+    parser = argparse.ArgumentParser(prog=program, description="Write a page and its figure from results.")
+    parser.add_argument("--results", type=Path, default=results)
+    parser.add_argument("--page", type=Path, default=page)
+    parser.add_argument("--figure", type=Path, default=figure)
     parser.add_argument("--check", action="store_true", help="write nothing")
     given = parser.parse_args()
-    rows, text = read(given.results), given.page.read_text(encoding="utf-8")
-    wanted = filled(text, rows)
+    records, text = read_all(given.results), given.page.read_text(encoding="utf-8")
+    wanted = fill(text, records)
     if given.check:
         agrees = wanted == text
         print(f"{given.page} {'agrees' if agrees else 'does not agree'} with {given.results}")
         return 0 if agrees else 1
     given.page.write_text(wanted, encoding="utf-8")
-    draw(rows, given.figure)
+    picture(records, given.figure)
     return 0
 
 

@@ -15,7 +15,7 @@ from morphem.data.stack import order
 from morphem.engine.run import Run
 from morphem.engine.signals import stop_requests
 from morphem.inference.hypotheses import likeliest, search_grid, searched
-from morphem.inference.passes import blocks, remembered, shared
+from morphem.inference.passes import blocks, put, remembered, shared
 from morphem.inference.refine import Fit, map_products
 from morphem.inference.seeds import PHASES, random_start
 from morphem.inference.store import Store
@@ -111,13 +111,6 @@ def empty_fit(n: int) -> Fit:
     """A fit of ``n`` images, zero."""
     poses = Poses(torch.zeros(n, 3, 3), torch.zeros(n, 2))
     return Fit(poses, torch.zeros(n), torch.zeros(n), torch.zeros(n, 5, 5))
-
-
-def put(fit: Fit, rows: Int[Tensor, "b"], part: Fit) -> None:
-    """Write rows into a fit."""
-    fit.poses.rotation[rows], fit.poses.shift[rows] = part.poses.rotation, part.poses.shift
-    fit.contrast[rows], fit.score[rows] = part.contrast, part.score
-    fit.information[rows] = part.information
 
 
 def difference(a: Poses, b: Poses) -> float:

@@ -16,12 +16,12 @@ from morphem.core.rotations import from_rotation_vector
 from morphem.core.types import GaussianMixture, Particles, Poses
 from morphem.data.stack import ParticleStack
 from morphem.engine.run import Run
-from morphem.inference.abinitio import empty_fit, put
-from morphem.inference.passes import blocks, shared
+from morphem.inference.abinitio import empty_fit
+from morphem.inference.passes import blocks, put, shared
 from morphem.inference.posing import given, in_frame_of
 from morphem.inference.refine import Linear, Linearised, chosen, products_of, refine
 from morphem.inference.search import ramps
-from morphem.inference.store import Coefficients, Disc, disc
+from morphem.inference.store import Coefficients, Disc, disc, low_frequencies
 from morphem.models.density import AbstractDensity
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.physics.ctf import transfer_at
@@ -76,10 +76,9 @@ def refine_in_density(
 
 def coefficients(batch: Particles, places: Disc, by: Sight) -> Coefficients:
     """Low frequencies of a batch, whitened."""
-    box, limit = batch.grid.box, by.limit
-    x, y = places.places[: places.count(limit)].T
+    limit = by.limit
     deviation = by.noise.sqrt()[batch.group][:, places.shells(limit)]
-    values = to_fourier(batch.images)[:, y % box, x] / box
+    values = low_frequencies(batch.images, places, limit)
     return Coefficients(values / deviation, transfer_at(batch.optics, places.frequencies(limit)) / deviation)
 
 

@@ -84,11 +84,11 @@ def joined(halves: Halves) -> Volume:
 
     With correlation F of the halves, each was multiplied by F; of all images, 2F/(1 + F) is signal.
     """
-    one, two = halves.volumes
+    mean = halves.mean()
     factor = 2 / (1 + halves.fsc.clamp(0, 1))
-    shells = shells_3d(one.grid.box).clamp(max=len(factor) - 1)
-    spectrum = to_fourier_3d((one.voxels + two.voxels) / 2) * factor[shells]
-    return Volume(to_real_3d(spectrum), one.grid)
+    shells = shells_3d(mean.grid.box).clamp(max=len(factor) - 1)
+    spectrum = to_fourier_3d(mean.voxels) * factor[shells]
+    return Volume(to_real_3d(spectrum), mean.grid)
 
 
 def write_model(run: Run, model: FrozenModel) -> None:

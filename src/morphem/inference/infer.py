@@ -14,10 +14,10 @@ from morphem.core.types import PerParticle, Poses
 from morphem.data.stack import ParticleStack
 from morphem.engine.insertion import background_noise
 from morphem.engine.run import Run
-from morphem.inference.abinitio import SeedConfig, empty_fit, put
+from morphem.inference.abinitio import SeedConfig, empty_fit
 from morphem.inference.frozen import FrozenModel
 from morphem.inference.hypotheses import likeliest, search_grid, searched
-from morphem.inference.passes import blocks, shared
+from morphem.inference.passes import blocks, put, shared
 from morphem.inference.refine import Fit, Products, map_products, refine
 from morphem.inference.rounds import Residual
 from morphem.inference.seeds import PHASES

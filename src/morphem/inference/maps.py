@@ -56,6 +56,11 @@ class Halves:
     fsc: Float[Tensor, "s"]
     mask: Float[Tensor, "d d d"]
 
+    def mean(self) -> Volume:
+        """Mean of both, filtered as they are."""
+        one, two = self.volumes
+        return Volume((one.voxels + two.voxels) / 2, one.grid)
+
 
 def empty_sums(grid: Grid, limit: int) -> InsertedSlices:
     """Sums without a slice."""
@@ -119,21 +124,42 @@ def solved(tables: Tables, grid: Grid, limit: int, share: Float[Tensor, "s"] | f
     return Volume(volume.voxels * (working.box**2 / grid.box), working)
 
 
-def judged(tables: tuple[Tables, Tables], grid: Grid, limit: int, common: int) -> Halves:
+def agreement(
+    tables: tuple[Tables, Tables], grid: Grid, limit: int
+) -> tuple[Float[Tensor, "s"], Float[Tensor, "d d d"]]:
+    """Correlation of two unfiltered half maps within a mask by shell, 0 beyond the limit, and the mask."""
+    working = working_grid(grid, limit)
+    one, two = (solve_insertion(table.numerator, table.weight, working) for table in tables)
+    mask = molecule_mask(one, two, shell_correlation(one, two))
+    fsc = shell_correlation(one, two, mask)
+    fsc[limit + 1 :] = 0
+    fsc[0] = fsc[1]
+    return fsc, mask
+
+
+def filtered_halves(
+    tables: tuple[Tables, Tables],
+    grid: Grid,
+    limit: int,
+    known: tuple[Float[Tensor, "s"], Float[Tensor, "d d d"]],
+    common: int,
+) -> Halves:
     """Half maps, filtered by what they have in common; below shell ``common`` both are the mean.
 
     So the halves stay in one frame, and what is reported beyond that shell is told by one half alone.
+
+    Args:
+        tables: Of each half set.
+        grid: Of the images.
+        limit: Frequency pixels.
+        known: Their :func:`agreement`.
+        common: The shell.
     """
-    working = working_grid(grid, limit)
-    raw = [solve_insertion(table.numerator, table.weight, working) for table in tables]
-    mask = molecule_mask(raw[0], raw[1], shell_correlation(raw[0], raw[1]))
-    fsc = shell_correlation(raw[0], raw[1], mask)
-    fsc[limit + 1 :] = 0
-    fsc[0] = fsc[1]
+    fsc, mask = known
     joined = tables[0].plus(tables[1])
-    low = padded_radius(PADDING * working.box, mask.device) <= PADDING * common
-    volumes = [_within(_low_from(joined, table, low), grid, limit, fsc, mask) for table in tables]
-    return Halves((volumes[0], volumes[1]), fsc, mask)
+    low = padded_radius(PADDING * mask.shape[-1], mask.device) <= PADDING * common
+    one, two = (_within(_low_from(joined, table, low), grid, limit, fsc, mask) for table in tables)
+    return Halves((one, two), fsc, mask)
 
 
 def _within(tables: Tables, grid: Grid, limit: int, fsc: Tensor, mask: Tensor) -> Volume:

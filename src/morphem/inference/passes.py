@@ -42,6 +42,16 @@ def shared(record: Record) -> Record:
     return record
 
 
+def put(record: PerParticle, rows: Int[Tensor, "b"], part: PerParticle) -> None:
+    """Write a batch's rows into a record of all."""
+    for name, value in vars(part).items():
+        whole = getattr(record, name)
+        if isinstance(value, PerParticle):
+            put(whole, rows, value)
+        else:
+            whole[rows] = value
+
+
 def remembered(
     run: Run, identity: dict[str, Any], make: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:

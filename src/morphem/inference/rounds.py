@@ -13,10 +13,10 @@ from morphem.core.rotations import geodesic_distance
 from morphem.core.types import Poses, Volume
 from morphem.engine import ranks
 from morphem.engine.run import Run
-from morphem.inference.abinitio import empty_fit, put
+from morphem.inference.abinitio import empty_fit
 from morphem.inference.hypotheses import likeliest, pseudo_symmetries, with_mates
-from morphem.inference.maps import Halves, assemble, judged
-from morphem.inference.passes import blocks, remembered, shared
+from morphem.inference.maps import Halves, agreement, assemble, filtered_halves
+from morphem.inference.passes import blocks, put, remembered, shared
 from morphem.inference.refine import Fit, map_products, refine
 from morphem.inference.search import ramps
 from morphem.inference.store import Store
@@ -109,8 +109,9 @@ def half_maps(
     """Maps of both half sets at the poses found, joined at the frequencies that both know well."""
     found = fit.poses, fit.contrast
     one, two = (assemble(store, rows, found, limit, run) for rows in half_sets)
-    apart = judged((one, two), store.disc.grid, limit, 0)
-    return judged((one, two), store.disc.grid, limit, int(crossing(apart.fsc, _KNOWN)))
+    known = agreement((one, two), store.disc.grid, limit)
+    common = int(crossing(known[0], _KNOWN))
+    return filtered_halves((one, two), store.disc.grid, limit, known, common)
 
 
 def next_limit(fsc: Float[Tensor, "s"], limit: int, last: int, growth: float) -> int:

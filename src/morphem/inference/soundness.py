@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from morphem.core.fourier import resize_map, shells_3d, to_fourier_3d, to_real_3d
+from morphem.core.fourier import shells_3d, to_fourier_3d, to_real_3d
 from morphem.core.types import Poses, Volume
 from morphem.data.errors import DataError
 from morphem.inference.abinitio import SeedConfig, Start
@@ -43,7 +43,7 @@ def refuse_alike(store: Store) -> None:
 def warnings_of(start: Start, refined: Refined, config: SeedConfig) -> list[str]:
     """Sentences, none where nothing speaks against the result."""
     grid = refined.store.disc.grid
-    mean = mean_map(refined)
+    mean = refined.halves.mean()
     found = []
     others = sorted(start.agreement)[1:]
     if others and math.degrees(others[0]) > config.agreement:
@@ -52,7 +52,7 @@ def warnings_of(start: Start, refined: Refined, config: SeedConfig) -> list[str]
             f"is {math.degrees(others[0]):.0f}° off), so these images do not determine one: do not trust the "
             "map; remove junk, or give more images"
         )
-    if skewness(mean, resized_mask(refined)) < _DARK:
+    if skewness(mean, refined.halves.mask) < _DARK:
         found.append(
             "the map is dark where matter is dense: the images probably have the other sign (see --sign)"
         )
@@ -71,12 +71,6 @@ def warnings_of(start: Start, refined: Refined, config: SeedConfig) -> list[str]
     return found
 
 
-def mean_map(refined: Refined) -> Volume:
-    """Mean of the two half maps."""
-    one, two = refined.halves.volumes
-    return Volume((one.voxels + two.voxels) / 2, one.grid)
-
-
 def flattened(volume: Volume) -> Volume:
     """The map with the same power on every shell, so that its fine features count as the coarse ones do."""
     spectrum = to_fourier_3d(volume.voxels)
@@ -84,11 +78,6 @@ def flattened(volume: Volume) -> Volume:
     shells = shells_3d(volume.grid.box)
     factor = torch.where(shells < len(power), power[shells.clamp(max=len(power) - 1)].rsqrt(), 0)
     return Volume(to_real_3d(spectrum * factor.float()), volume.grid)
-
-
-def resized_mask(refined: Refined) -> Float[Tensor, "d d d"]:
-    """The molecule's mask on the maps' grid."""
-    return resize_map(refined.halves.mask, refined.halves.volumes[0].grid.box)
 
 
 def skewness(volume: Volume, mask: Float[Tensor, "d d d"]) -> float:

@@ -66,6 +66,13 @@ def disc(grid: Grid, limit: int) -> Disc:
     return Disc(places[squared[kept].sort(stable=True).indices], grid)
 
 
+def low_frequencies(images: Float[Tensor, "b d d"], places: Disc, limit: int) -> Complex[Tensor, "b m"]:
+    """Transforms of images within ``limit``, over the box: noise of variance 1 per pixel has power 1."""
+    box = images.shape[-1]
+    x, y = places.places[: places.count(limit)].T
+    return to_fourier(images)[:, y % box, x] / box
+
+
 @dataclass(frozen=True)
 class Coefficients(PerParticle):
     """Low frequencies of a batch: ``values = contrast · transfer · ramp(shift) · slice + noise``.
@@ -124,9 +131,7 @@ class Collection(AbstractStatistic):
 
     def gather(self, batch: Particles) -> None:
         """Take a batch's low frequencies."""
-        box = batch.grid.box
-        x, y = self.disc.places.T
-        spectra = to_fourier(batch.images)[:, y % box, x] / box
+        spectra = low_frequencies(batch.images, self.disc, self.disc.limit)
         self.values[batch.index] = torch.view_as_real(spectra).clamp(-_LARGEST, _LARGEST).half()
 
     def tensors(self) -> list[Tensor]:

@@ -21,7 +21,7 @@ from morphem.engine import ranks
 from morphem.engine.half_maps import mean_weight
 from morphem.engine.run import Run
 from morphem.inference.maps import Halves
-from morphem.inference.passes import blocks, shared
+from morphem.inference.passes import blocks, put, shared
 from morphem.inference.refine import Fit
 from morphem.inference.search import ramps
 from morphem.inference.store import Store
@@ -120,8 +120,7 @@ def infer_latents(where: Setting, rows: Int[Tensor, "m"], space: Subspace, run: 
     found = Latents(torch.zeros(n, q), torch.zeros(n, q, q), torch.zeros(n))
     maps = _templates(space, store, where.limit)
     for block in blocks(rows, _BLOCK, run, "latents"):
-        part = _posterior(where, block, maps)
-        found.mean[block], found.covariance[block], found.evidence[block] = vars(part).values()
+        put(found, block, _posterior(where, block, maps))
     return shared(found)
 
 

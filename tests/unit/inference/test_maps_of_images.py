@@ -6,7 +6,7 @@ import torch
 
 from morphem.core.fourier import resize_map
 from morphem.core.types import Volume
-from morphem.inference.maps import assemble, judged, solved
+from morphem.inference.maps import agreement, assemble, filtered_halves, solved
 from morphem.inference.templates import working_grid
 from morphem.metrics.fsc import shell_correlation
 
@@ -27,7 +27,8 @@ def test_halves_are_one_below_the_shell_that_joins_them(small_set):
     fit = made.truth.poses, torch.ones(200)
     one, two = (assemble(made.store, torch.arange(k, 200, 2), fit, 10) for k in range(2))
     grid = made.stack.grid
-    apart, joined = (judged((one, two), grid, 10, common) for common in (0, 6))
+    known = agreement((one, two), grid, 10)
+    apart, joined = (filtered_halves((one, two), grid, 10, known, common) for common in (0, 6))
     torch.testing.assert_close(joined.fsc, apart.fsc)
     assert float(shell_correlation(*joined.volumes)[1:5].min()) > 0.999
     assert float(shell_correlation(*apart.volumes)[8]) < 0.999
