@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from morphem.core.types import Poses, Volume
+from morphem.core.types import PerParticle, Poses, Volume
 from morphem.data.stack import order
 from morphem.engine.run import Run
-from morphem.engine.signals import stop_requests
-from morphem.inference.hypotheses import likeliest, search_grid, searched
+from morphem.inference.hypotheses import ahead, search_grid, searched
 from morphem.inference.passes import blocks, put, remembered, shared
 from morphem.inference.refine import Fit, map_products
-from morphem.inference.seeds import PHASES, random_start
+from morphem.inference.seeds import FINER, FIRST, Phase, random_start
 from morphem.inference.store import Store
 from morphem.inference.templates import working_grid
 from morphem.metrics.poses import align_poses, pose_errors
 
-_LIMIT = PHASES[-1].limit
 _BLOCK = 64  # images refined at a time
 _LOG = logging.getLogger("morphem")
 
@@ -31,10 +29,12 @@ _LOG = logging.getLogger("morphem")
 class SeedConfig:
     """Starts from random poses."""
 
-    least: int = 3
+    least: int = 2
     """How many are made."""
-    most: int = 8
-    """How many are made if no two of the best agree."""
+    coarse: int = 3
+    """How many are made of low frequencies alone, if no two of the best agree."""
+    most: int = 6
+    """How many are made if the best of those, gone on with at finer frequencies, do not agree either."""
     images: int = 20_000
     """Images used, drawn at random."""
     judges: int = 500
@@ -55,56 +55,132 @@ class Start:
 
     Attributes:
         volume: On a working grid, in grey values.
+        limit: Frequency pixels of the map.
         scores: Mean log-likelihood of the judges, start by start.
         agreement: Median angle (rad) between the best start's judges and each start's, hands apart.
     """
 
     volume: Volume
+    limit: int
     scores: list[float]
     agreement: list[float]
+
+
+@dataclass(frozen=True)
+class Found(PerParticle):
+    """Poses of a search.
+
+    Attributes:
+        fit: Of each image.
+        lead: Log-likelihood above that of the best pose elsewhere that was tried.
+    """
+
+    fit: Fit
+    lead: Float[Tensor, "n"]
 
 
 def first_map(store: Store, config: SeedConfig, seed: int, run: Run) -> Start:
     """The likeliest of several maps that started from random poses.
 
-    More starts are made until the best two agree, up to ``config.most``.
+    Two starts that end in the same map are taken to be right. Where no two do, all go on to finer
+    frequencies, which tell more images apart; then more are made, up to ``config.most``.
     """
-    grid = store.disc.grid
-    rows = order(len(store), seed, 7)[: config.images]
-    judges, rest = rows[: config.judges], rows[min(config.judges, len(rows) // 5) :]
-    reach = config.reach * grid.extent
-    maps: list[Volume] = []
-    poses: list[Poses] = []
-    scores: list[float] = []
-    while len(maps) < config.least or (len(maps) < config.most and not _agreed(poses, scores, config)):
-        number = len(maps)
-        stage = run.stage(f"start-{number + 1}")
-        made = remembered(
-            stage, {"seed": seed + number}, lambda n=number: _started(store, rest, reach, seed + n)
-        )
-        maps.append(Volume(made["voxels"], working_grid(grid, _LIMIT)))
-        found, score = _judge(store, judges, maps[-1], config)
-        poses.append(found)
-        scores.append(score)
-        _LOG.info("start %d: log-likelihood %.1f an image", number + 1, score)
-    best = max(range(len(scores)), key=scores.__getitem__)
-    return Start(maps[best], scores, [difference(poses[best], each) for each in poses])
+    starts = _Starts(store, config, seed, run)
+    while len(starts.maps) < config.least or (not starts.agreed and len(starts.maps) < config.coarse):
+        starts.add(FIRST)
+    if not starts.agreed:
+        starts.refine()
+    while not starts.agreed and len(starts.maps) < config.most:
+        starts.add(FIRST + FINER)
+    best = starts.ranked[0]
+    agreement = [difference(starts.poses[best], each) for each in starts.poses]
+    return Start(starts.maps[best], starts.limit, starts.scores, agreement)
+
+
+class _Starts:
+    """Maps from random poses, and what a few images say of each."""
+
+    def __init__(self, store: Store, config: SeedConfig, seed: int, run: Run) -> None:
+        self.store, self.config, self.seed, self.run = store, config, seed, run
+        rows = order(len(store), seed, 7)[: config.images]
+        self.judges, self.rest = rows[: config.judges], rows[min(config.judges, len(rows) // 5) :]
+        self.maps: list[Volume] = []
+        self.poses: list[Poses] = []
+        self.scores: list[float] = []
+        self.limit = min(FIRST[-1].limit, store.disc.limit)
+
+    @property
+    def ranked(self) -> list[int]:
+        """Starts by falling likelihood."""
+        return sorted(range(len(self.scores)), key=self.scores.__getitem__, reverse=True)
+
+    @property
+    def agreed(self) -> bool:
+        """Whether the best two see the judges alike; the only one agrees with itself."""
+        if len(self.maps) == 1:
+            return self.config.least == 1
+        best, second = (self.poses[each] for each in self.ranked[:2])
+        return difference(best, second) < math.radians(self.config.agreement)
+
+    def add(self, phases: tuple[Phase, ...]) -> None:
+        """Make another, from random poses."""
+        number = len(self.maps)
+        self._judge(number, self._made(number, phases, None))
+
+    def refine(self) -> None:
+        """Go on with each, a phase finer."""
+        before, self.limit = self.maps, min(FINER[-1].limit, self.store.disc.limit)
+        self.maps, self.poses, self.scores = [], [], []
+        for number, volume in enumerate(before):
+            self._judge(number, self._made(number, FINER, volume))
+
+    def _made(self, number: int, phases: tuple[Phase, ...], volume: Volume | None) -> Volume:
+        seed, grid = self.seed + number, self.store.disc.grid
+        phases = tuple(replace(each, limit=min(each.limit, self.store.disc.limit)) for each in phases)
+        stage = self.run.stage(f"start-{number + 1}" + ("-finer" if volume is not None else ""))
+        identity = {"seed": seed, "phases": [astuple(phase) for phase in phases]}
+        reach = self.config.reach * grid.extent
+
+        def make() -> dict[str, Tensor]:
+            return {"voxels": random_start(self.store, self.rest, reach, seed, phases, volume).voxels}
+
+        voxels = remembered(stage, identity, make)["voxels"]
+        return Volume(voxels, working_grid(grid, phases[-1].limit))
+
+    def _judge(self, number: int, volume: Volume) -> None:
+        found = global_pass(self.store, self.judges, (volume, self.limit), self.config)[self.judges].fit
+        self.maps.append(volume)
+        self.poses.append(found.poses)
+        self.scores.append(float(found.score.mean()))
+        _LOG.info("start %d: log-likelihood %.1f an image", number + 1, self.scores[-1])
 
 
 def global_pass(
-    store: Store, rows: Int[Tensor, "m"], volume: Volume, config: SeedConfig, run: Run | None = None
-) -> Fit:
+    store: Store,
+    rows: Int[Tensor, "m"],
+    start: tuple[Volume, int],
+    config: SeedConfig,
+    run: Run | None = None,
+) -> Found:
     """Poses of images ``rows`` in a map, from a search of all rotations and a few steps of refinement.
 
     Rows of other images are zero.
+
+    Args:
+        store: The images.
+        rows: Which.
+        start: The map and its limit, frequency pixels.
+        config: How many rotations, and how far shifts reach.
+        run: Where progress is told.
     """
-    grid = search_grid(store, volume, _LIMIT, config.rotations, config.reach * store.disc.grid.extent)
-    model = map_products(volume, store.disc, _LIMIT)
-    fit = empty_fit(len(store))
+    volume, limit = start
+    grid = search_grid(store, volume, limit, config.rotations, config.reach * store.disc.grid.extent)
+    model = map_products(volume, store.disc, limit)
+    found = nothing_found(len(store))
     for block in blocks(rows, _BLOCK, run, "search"):
-        images = store.read(block, _LIMIT)
-        put(fit, block, likeliest(images, model, searched(images, grid, config.hypotheses), 4))
-    return shared(fit)
+        images = store.read(block, limit)
+        put(found, block, Found(*ahead(images, model, searched(images, grid, config.hypotheses), 4)))
+    return shared(found)
 
 
 def empty_fit(n: int) -> Fit:
@@ -113,22 +189,11 @@ def empty_fit(n: int) -> Fit:
     return Fit(poses, torch.zeros(n), torch.zeros(n), torch.zeros(n, 5, 5))
 
 
+def nothing_found(n: int) -> Found:
+    """What is found of ``n`` images, zero."""
+    return Found(empty_fit(n), torch.zeros(n))
+
+
 def difference(a: Poses, b: Poses) -> float:
     """Median angle (rad) between two sets of rotations after one change of frame, of either hand."""
     return float(pose_errors(b, a, align_poses(b, a)).rotation.median())
-
-
-def _agreed(poses: list[Poses], scores: list[float], config: SeedConfig) -> bool:
-    best, second = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:2]
-    return difference(poses[best], poses[second]) < math.radians(config.agreement)
-
-
-def _started(store: Store, rows: Int[Tensor, "m"], reach: float, seed: int) -> dict[str, Tensor]:
-    with stop_requests() as stop:
-        return {"voxels": random_start(store, rows, reach, seed, stop).voxels}
-
-
-def _judge(store: Store, rows: Int[Tensor, "m"], volume: Volume, config: SeedConfig) -> tuple[Poses, float]:
-    """Poses of a few images in a map, and their mean log-likelihood."""
-    found = global_pass(store, rows, volume, config)[rows]
-    return found.poses, float(found.score.mean())

@@ -21,6 +21,8 @@ from morphem.physics.slices import prepare_transform, sample_places
 
 _SHORTLIST = 24  # of a search, among which distinct rotations are sought
 _APART = 1.8  # spacings of the rotations searched
+_ELSEWHERE = math.radians(10)  # from a pose: another one
+_SURE = 1e6  # lead of a pose without a rival
 _TURNS = 2304
 _NEAR = math.radians(30)  # to no turn: not a symmetry but the map's smoothness
 
@@ -42,9 +44,20 @@ class SearchGrid:
     moves: Complex[Tensor, "t m"]
 
 
-def search_grid(store: Store, volume: Volume, limit: int, rotations: int, reach: float) -> SearchGrid:
-    """Slices of a map within ``limit``, and shifts up to ``reach`` (Å) a quarter of a wave apart."""
+def search_grid(
+    store: Store,
+    volume: Volume,
+    limit: int,
+    rotations: int,
+    reach: float,
+    turn: Float[Tensor, "3 3"] | None = None,
+) -> SearchGrid:
+    """Slices of a map within ``limit``, and shifts up to ``reach`` (Å) a quarter of a wave apart.
+
+    ``turn`` is applied to all rotations: those of two searches may lie between each other.
+    """
     turned, moves = super_fibonacci(rotations), shifts(store, limit, reach)
+    turned = turned if turn is None else turned @ turn
     slices = template(volume, store.disc, limit).slices(turned)[0]
     return SearchGrid(turned, slices, moves, ramps(store.disc, limit, moves))
 
@@ -76,11 +89,31 @@ def likeliest(
     images: Coefficients, model: Products, tried: Poses, steps: int, spread: float = math.inf
 ) -> Fit:
     """The best fit of each image over its ``h`` start poses, of which ``tried`` has ``b h`` rows."""
+    return ahead(images, model, tried, steps, spread)[0]
+
+
+def ahead(
+    images: Coefficients, model: Products, tried: Poses, steps: int, spread: float = math.inf
+) -> tuple[Fit, Float[Tensor, "b"]]:
+    """As :func:`likeliest`, and by how much each fit is likelier than the best that ended in another pose."""
     count = len(tried) // len(images)
     repeated = images[torch.arange(len(images)).repeat_interleave(count)]
     fits = refine(repeated, model, tried, steps, spread)
-    best = fits.score.view(-1, count).argmax(1)
-    return fits[torch.arange(len(images)) * count + best]
+    score, rotation = fits.score.view(-1, count), fits.poses.rotation.view(-1, count, 3, 3)
+    best = score.argmax(1)
+    chosen = fits[torch.arange(len(images)) * count + best]
+    other = geodesic_distance(rotation, chosen.poses.rotation[:, None].expand_as(rotation)) > _ELSEWHERE
+    lead = chosen.score - torch.where(other, score, -torch.inf).amax(1)
+    return chosen, lead.clamp(max=_SURE)
+
+
+def side_by_side(one: Poses, other: Poses, images: int) -> Poses:
+    """The poses tried for each image in both, image after image."""
+    fields = [
+        torch.cat([a.unflatten(0, (images, -1)), b.unflatten(0, (images, -1))], 1).flatten(0, 1)
+        for a, b in ((one.rotation, other.rotation), (one.shift, other.shift))
+    ]
+    return Poses(*fields)
 
 
 def with_mates(poses: Poses, turns: Float[Tensor, "s 3 3"]) -> Poses:

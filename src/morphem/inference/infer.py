@@ -20,7 +20,7 @@ from morphem.inference.hypotheses import likeliest, search_grid, searched
 from morphem.inference.passes import blocks, put, shared
 from morphem.inference.refine import Fit, Products, map_products, refine
 from morphem.inference.rounds import Residual
-from morphem.inference.seeds import PHASES
+from morphem.inference.seeds import FIRST as PHASES
 from morphem.inference.store import Coefficients, Store, collect
 from morphem.inference.subspace import Latents, Setting, infer_latents
 

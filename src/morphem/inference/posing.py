@@ -12,27 +12,15 @@ from morphem.data.errors import DataError
 from morphem.data.stack import ParticleStack
 from morphem.engine.insertion import background_noise
 from morphem.engine.run import Run
-from morphem.inference.abinitio import SeedConfig, Start, first_map, global_pass
+from morphem.inference.abinitio import Found, Start, first_map, global_pass
 from morphem.inference.refine import Fit
-from morphem.inference.rounds import Refined, RoundConfig, refine_poses
+from morphem.inference.rounds import PoseConfig, Refined, refine_poses
 from morphem.inference.soundness import refuse_alike, refuse_few
 from morphem.inference.store import collect
 from morphem.metrics.poses import align_poses
 
 Search = Literal["abinit", "refine"]
 """From images alone, or from the poses given."""
-
-
-@dataclass(frozen=True)
-class PoseConfig:
-    """How poses are found."""
-
-    starts: SeedConfig = SeedConfig()
-    """Starts from random poses."""
-    rounds: RoundConfig = RoundConfig()
-    """Refinement of poses."""
-    limit: int = 40
-    """Finest frequency used, frequency pixels; Nyquist where that is less."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +64,12 @@ def find_poses(stack: ParticleStack, how: Search, config: PoseConfig, seed: int,
     halves = stack.halves(seed)
     if how == "abinit":
         start = first_map(store, config.starts, seed, run)
-        found = global_pass(store, rows, start.volume, config.starts, run)
-        return Posed(start, refine_poses(store, found, halves, config.rounds, run))
-    # look-alikes were ruled out by whoever gave the poses
-    rounds = replace(config.rounds, mates=0)
-    refined = refine_poses(store, given(stack.poses), halves, rounds, run)
+        found = global_pass(store, rows, (start.volume, start.limit), config.starts, run)
+        return Posed(start, refine_poses(store, found, halves, config, run, start.limit))
+    # look-alikes were ruled out by whoever gave the poses, and none is doubted
+    config = replace(config, rounds=replace(config.rounds, mates=0))
+    found = Found(given(stack.poses), torch.full((len(store),), torch.inf))
+    refined = refine_poses(store, found, halves, config, run)
     fit = replace(refined.fit, poses=in_frame_of(stack.poses, refined.fit.poses))
     return Posed(None, replace(refined, fit=fit))
 

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from morphem.core.rotations import geodesic_distance
+from morphem.core.rotations import geodesic_distance, random_rotations
 from morphem.core.types import Poses, Volume
 from morphem.engine import ranks
 from morphem.engine.run import Run
-from morphem.inference.abinitio import empty_fit
-from morphem.inference.hypotheses import likeliest, pseudo_symmetries, with_mates
+from morphem.inference.abinitio import Found, SeedConfig, nothing_found
+from morphem.inference.hypotheses import (
+    SearchGrid,
+    ahead,
+    likeliest,
+    pseudo_symmetries,
+    search_grid,
+    searched,
+    side_by_side,
+    with_mates,
+)
 from morphem.inference.maps import Halves, agreement, assemble, filtered_halves
 from morphem.inference.passes import blocks, put, remembered, shared
 from morphem.inference.refine import Fit, map_products, refine
 from morphem.inference.search import ramps
-from morphem.inference.store import Store
+from morphem.inference.store import Coefficients, Store
 from morphem.inference.templates import template
 from morphem.metrics.fsc import crossing
 
 _BLOCK = 64  # images refined at a time
 _JUDGED = 2000  # images of a half set from which the noise is measured
 _STEPS = 4  # of refinement a round
+_SEARCH_LIMIT = 14  # frequency pixels of a search, at most
 _KNOWN = 0.5  # correlation of the halves up to which their maps are joined
 _USEFUL = 0.2  # correlation beyond which frequencies say nothing of poses
 _SYMMETRY_LIMIT = 8  # frequency pixels within which a map is compared with itself
@@ -45,6 +56,22 @@ class RoundConfig:
     """Standard deviation of images' contrast that is reckoned with."""
     mates: int = 2
     """Resolutions at which look-alike poses are tried."""
+    doubted: float = 6.0
+    """Lead in log-likelihood over the next pose below which all rotations are searched again."""
+    hypotheses: int = 16
+    """Poses of such a search that are refined against each other."""
+
+
+@dataclass(frozen=True)
+class PoseConfig:
+    """How poses are found."""
+
+    starts: SeedConfig = SeedConfig()
+    """Starts from random poses."""
+    rounds: RoundConfig = RoundConfig()
+    """Refinement of poses."""
+    limit: int = 40
+    """Finest frequency used, frequency pixels; Nyquist where that is less."""
 
 
 @dataclass(frozen=True)
@@ -67,36 +94,46 @@ class Refined:
 
 
 def refine_poses(
-    store: Store, start: Fit, half_sets: tuple[Tensor, Tensor], config: RoundConfig, run: Run, first: int = 10
+    store: Store,
+    start: Found,
+    half_sets: tuple[Tensor, Tensor],
+    config: PoseConfig,
+    run: Run,
+    first: int = 10,
 ) -> Refined:
     """Maps of both half sets and poses in them in turn, finer step by step.
 
     At one limit until poses move by less than a quarter of what the data leave open; then, as long as the
     halves agree at the limit, a third finer. Look-alike poses (half turns, views from behind, the map's own
-    pseudo-symmetries) are tried at the first limits.
+    pseudo-symmetries) are tried at the first limits. At each limit, images whose pose hardly leads over
+    another are searched again in the maps that are known by then.
 
     Args:
         store: The images.
-        start: Poses and contrasts to begin with.
+        start: Poses and contrasts to begin with, and their leads.
         half_sets: Rows of each.
-        config: How long.
+        config: How long, and how images are searched.
         run: One stage a round.
         first: Frequency pixels to begin with.
     """
-    fit, limit, log = start, first, []
+    found, limit, log, rule = start, first, [], config.rounds
     rounds = raises = 0
     while True:
-        mates = raises < config.mates and rounds == 0
-        turn = _Turn(store, fit, half_sets, limit, mates, config.contrast_spread)
+        mates = raises < rule.mates and rounds == 0
+        doubted = rule.doubted if rounds == 0 else -math.inf
+        turn = _Turn(store, found, half_sets, limit, mates, doubted, len(log))
         stage = run.stage(f"round-{len(log) + 1}")
-        kept = remembered(stage, {"limit": limit, "mates": mates}, lambda turn=turn: _round(turn, run))
-        fit, store = _unpacked(kept), store.with_noise(kept["noise"])
+        identity = {"limit": limit, "mates": mates}
+        kept = remembered(stage, identity, lambda turn=turn: _round(turn, config, run))
+        found, store = _unpacked(kept), store.with_noise(kept["noise"])
+        fit, moved = found.fit, float(kept["moved"])
         rounds += 1
-        log.append({"limit": limit, "score": float(fit.score.mean()), "moved": float(kept["moved"])})
+        doubtful = float((found.lead < rule.doubted).float().mean())
+        log.append({"limit": limit, "score": float(fit.score.mean()), "moved": moved, "doubtful": doubtful})
         _LOG.info("round %d: %s", len(log), log[-1])
-        if float(kept["moved"]) >= _STILL and rounds < config.most:
+        if moved >= _STILL and rounds < rule.most:
             continue
-        wider = next_limit(kept["fsc"], limit, store.disc.limit, config.growth)
+        wider = next_limit(kept["fsc"], limit, store.disc.limit, rule.growth)
         if wider == limit:
             halves = half_maps(store, fit, half_sets, limit, run)
             return Refined(fit, halves, limit, store, log)
@@ -134,34 +171,70 @@ class _Turn:
     """What a round begins with."""
 
     store: Store
-    fit: Fit
+    found: Found
     half_sets: tuple[Tensor, Tensor]
     limit: int
     mates: bool
-    spread: float
+    doubted: float
+    number: int
 
 
-def _round(turn: _Turn, run: Run) -> dict[str, Tensor]:
+def _round(turn: _Turn, config: PoseConfig, run: Run) -> dict[str, Tensor]:
     """Maps of the poses, then poses in the maps; and the noise that they leave."""
-    store, limit = turn.store, turn.limit
-    halves = half_maps(store, turn.fit, turn.half_sets, limit, run)
-    fit, power = empty_fit(len(store)), Residual(store, limit)
+    store, limit, before = turn.store, turn.limit, turn.found.fit
+    halves = half_maps(store, before, turn.half_sets, limit, run)
+    found, power = nothing_found(len(store)), Residual(store, limit)
     for volume, rows in zip(halves.volumes, turn.half_sets, strict=True):
-        model = map_products(volume, store.disc, limit)
-        turns = pseudo_symmetries(volume, _SYMMETRY_LIMIT) if turn.mates else None
+        tried = _Tried(turn, volume, config)
         for block in blocks(rows, _BLOCK, run, f"poses to {store.disc.grid.extent / limit:.1f} Å"):
-            images, poses = store.read(block, limit), turn.fit.poses[block]
-            if turns is None:
-                found = refine(images, model, poses, _STEPS, turn.spread)
-            else:
-                found = likeliest(images, model, with_mates(poses, turns), _STEPS, turn.spread)
-            put(fit, block, found)
-        power.add(volume, fit, rows[:: max(1, len(rows) // _JUDGED)])
-    fit = shared(fit)
-    mean = fit.contrast.mean()
-    fit = replace(fit, contrast=fit.contrast / mean)
-    moved = torch.tensor(movement(turn.fit.poses, fit))
-    return {**_packed(fit), "noise": power.spectra(), "fsc": halves.fsc, "moved": moved}
+            doubted = turn.found.lead[block] < turn.doubted
+            for part, best in ((block[~doubted], tried.refined), (block[doubted], tried.searched)):
+                if len(part):
+                    put(found, part, best(part))
+        power.add(volume, found.fit, rows[:: max(1, len(rows) // _JUDGED)])
+    found = shared(found)
+    fit = replace(found.fit, contrast=found.fit.contrast / found.fit.contrast.mean())
+    found, moved = replace(found, fit=fit), torch.tensor(movement(before.poses, fit))
+    return {**_packed(found), "noise": power.spectra(), "fsc": halves.fsc, "moved": moved}
+
+
+class _Tried:
+    """Poses tried for images of a half set in its map."""
+
+    def __init__(self, turn: _Turn, volume: Volume, config: PoseConfig) -> None:
+        store, search = turn.store, config.starts
+        self._turn, self._rule = turn, config.rounds
+        self._model = map_products(volume, store.disc, turn.limit)
+        self._turns = pseudo_symmetries(volume, _SYMMETRY_LIMIT) if turn.mates else None
+        self._coarse = min(turn.limit, _SEARCH_LIMIT)
+        self._grid: SearchGrid | None = None
+        if bool((turn.found.lead < turn.doubted).any()):
+            between = random_rotations(1, torch.Generator().manual_seed(turn.number))[0]
+            reach = search.reach * store.disc.grid.extent
+            self._grid = search_grid(store, volume, self._coarse, search.rotations, reach, between)
+
+    def refined(self, rows: Int[Tensor, "b"]) -> Found:
+        """From the poses that they have, and those of look-alikes."""
+        images, start = self._read(rows)
+        if self._turns is None:
+            fit = refine(images, self._model, start, _STEPS, self._rule.contrast_spread)
+            return Found(fit, self._turn.found.lead[rows])
+        mates = with_mates(start, self._turns)
+        fit = likeliest(images, self._model, mates, _STEPS, self._rule.contrast_spread)
+        return Found(fit, self._turn.found.lead[rows])
+
+    def searched(self, rows: Int[Tensor, "b"]) -> Found:
+        """From these, and the best of all rotations."""
+        assert self._grid is not None
+        images, start = self._read(rows)
+        coarse = self._turn.store.read(rows, self._coarse)
+        anywhere = searched(coarse, self._grid, self._rule.hypotheses)
+        own = start if self._turns is None else with_mates(start, self._turns)
+        tried = side_by_side(own, anywhere, len(rows))
+        return Found(*ahead(images, self._model, tried, _STEPS, self._rule.contrast_spread))
+
+    def _read(self, rows: Int[Tensor, "b"]) -> tuple[Coefficients, Poses]:
+        return self._turn.store.read(rows, self._turn.limit), self._turn.found.fit.poses[rows]
 
 
 class Residual:
@@ -193,16 +266,19 @@ class Residual:
         ).float()
 
 
-def _packed(fit: Fit) -> dict[str, Tensor]:
+def _packed(found: Found) -> dict[str, Tensor]:
+    fit = found.fit
     return {
         "rotation": fit.poses.rotation,
         "shift": fit.poses.shift,
         "contrast": fit.contrast,
         "score": fit.score,
         "information": fit.information,
+        "lead": found.lead,
     }
 
 
-def _unpacked(tensors: dict[str, Tensor]) -> Fit:
+def _unpacked(tensors: dict[str, Tensor]) -> Found:
     poses = Poses(tensors["rotation"], tensors["shift"])
-    return Fit(poses, tensors["contrast"], tensors["score"], tensors["information"])
+    fit = Fit(poses, tensors["contrast"], tensors["score"], tensors["information"])
+    return Found(fit, tensors["lead"])

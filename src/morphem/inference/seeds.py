@@ -10,21 +10,19 @@ from torch import Tensor
 
 from morphem.core.rotations import random_rotations
 from morphem.core.so3_grids import super_fibonacci
-from morphem.core.types import Poses, Volume
+from morphem.core.types import Volume
 from morphem.engine import ranks
-from morphem.engine.signals import Interrupted, StopRequest
-from morphem.inference.maps import Tables, empty_sums, insert_images, solved, summed
-from morphem.inference.search import Hypotheses, ramps, search, shift_lattice
+from morphem.engine.signals import Interrupted, stop_requests
+from morphem.inference.expectation import expected
+from morphem.inference.maps import Tables, empty_sums, solved, summed
+from morphem.inference.search import ramps, shift_lattice
 from morphem.inference.store import Store
-from morphem.inference.templates import template
+from morphem.inference.templates import plane_of, template
 from morphem.physics.masks import soft_ball
 
-_KEPT = 16  # rotations of an image that have a say
-_INSERTED = 4096  # slices at a time
-_SLIGHT = 1e-3  # posterior that is not worth a slice
+_INSERTED = 2048  # slices at a time
 _MEMORY = 0.6  # share of the last step's sums that stays
-_SHARE = 0.9  # signal's share of a map that the filter reckons with
-_COLD = 0.3  # inverse temperature at the first step; it rises to 1
+_SHARE = 0.97  # signal's share of a map that the filter reckons with
 _RADIUS, _EDGE = 0.45, 0.05  # of the ball that the molecule is in, fractions of the box
 
 
@@ -45,41 +43,46 @@ class Phase:
     batch: int
 
 
-PHASES = (Phase(6, 3072, 15, 300), Phase(8, 4608, 15, 300), Phase(10, 4608, 10, 300))
+FIRST = (Phase(8, 4608, 15, 300), Phase(10, 4608, 15, 200))
+FINER = (Phase(12, 4608, 40, 150), Phase(14, 4608, 60, 150))
 
 
 @torch.no_grad()
 def random_start(
-    store: Store, rows: Int[Tensor, "m"], reach: float, seed: int, stop: StopRequest | None = None
+    store: Store,
+    rows: Int[Tensor, "m"],
+    reach: float,
+    seed: int,
+    phases: tuple[Phase, ...] = FIRST,
+    volume: Volume | None = None,
 ) -> Volume:
-    """Map of :data:`PHASES`' last limit, from random poses of random images among ``rows``.
+    """Map of the last phase's limit, from random poses of random images among ``rows``, or from a map.
 
     Each step scores a few hundred images against slices of the last map at evenly spread rotations and all
-    shifts, and inserts them at their likeliest with posterior weights, tempered at first and as long as the
-    map leaves more than noise of them; old sums fade. Cost: about 0.1 GFLOP an image of the last phase.
+    shifts, and inserts them at all of these with their posterior weights, tempered as long as the map leaves
+    more than noise of them; old sums fade. Cost: about 0.2 GFLOP an image of the last phase.
 
     Args:
         store: The images.
         rows: Those to use.
         reach: Largest shift searched, Å.
         seed: Of the poses at the start, of which images come when, and of the rotations.
-        stop: Looked at between steps.
+        phases: Steps to take.
+        volume: Map to go on from.
     """
     generator = torch.Generator().manual_seed(seed)
     most = max(len(rows) // 2, 50)  # a batch that is all images would always say the same
-    total, done = sum(phase.steps for phase in PHASES), 0
-    volume, doubt = None, 1.0
-    for phase in PHASES:
-        sums: Tables | None = None
-        for _ in range(phase.steps):
-            chosen = rows[torch.randint(len(rows), (min(phase.batch, most),), generator=generator)]
-            warmth = (_COLD + (1 - _COLD) * done / total) / doubt
-            fresh, doubt = _expected(store, chosen, (volume, phase, reach, warmth), generator)
-            sums = fresh if sums is None else sums.plus(fresh, _MEMORY)
-            volume = _within_ball(solved(sums, store.disc.grid, phase.limit, _SHARE))
-            done += 1
-            if stop is not None and stop.code:
-                raise Interrupted(stop.code)
+    doubt = 1.0
+    with stop_requests() as stop:
+        for phase in phases:
+            sums: Tables | None = None
+            for _ in range(phase.steps):
+                chosen = rows[torch.randint(len(rows), (min(phase.batch, most),), generator=generator)]
+                fresh, doubt = _step(store, chosen, (volume, phase, reach, 1 / doubt), generator)
+                sums = fresh if sums is None else sums.plus(fresh, _MEMORY)
+                volume = _within_ball(solved(sums, store.disc.grid, phase.limit, _SHARE))
+                if stop.code:
+                    raise Interrupted(stop.code)
     assert volume is not None
     return volume
 
@@ -89,40 +92,38 @@ def shifts(store: Store, limit: int, reach: float) -> Float[Tensor, "t 2"]:
     return shift_lattice(reach, store.disc.grid.extent / limit / 4)
 
 
-def _expected(
+def _step(
     store: Store,
     rows: Int[Tensor, "b"],
     state: tuple[Volume | None, Phase, float, float],
     generator: torch.Generator,
 ) -> tuple[Tables, float]:
-    """Tables of images at their likely poses, and what the likeliest leave of them, in units of the noise.
+    """Tables of images at all poses, and what the likeliest leave of them, in units of the noise.
 
     Both summed over processes. A poor map leaves more than noise; that its images are then told apart less
     sharply is what keeps clean ones from settling at once.
     """
     volume, phase, reach, warmth = state
     turned = super_fibonacci(phase.rotations) @ random_rotations(1, generator)[0]
-    lattice = shifts(store, phase.limit, reach)
-    drawn = torch.randint(phase.rotations, (len(rows), 1), generator=generator)
+    moves = ramps(store.disc, phase.limit, shifts(store, phase.limit, reach))
+    drawn = torch.randint(phase.rotations, (len(rows),), generator=generator)
     mine = slice(ranks.rank(), None, ranks.world())
-    own = rows[mine]
-    images = store.read(own, phase.limit)
+    images = store.read(rows[mine], phase.limit)
     if volume is None:
-        nothing = torch.zeros_like(drawn[mine])
-        found = Hypotheses(drawn[mine], nothing, nothing.float())
+        numerator = torch.zeros(len(turned), images.values.shape[1], dtype=images.values.dtype)
+        weight = numerator.real.clone()
+        numerator.index_add_(0, drawn[mine], images.values * images.transfer)
+        weight.index_add_(0, drawn[mine], images.transfer.square())
+        best = torch.zeros(len(images))
     else:
         slices = template(volume, store.disc, phase.limit).slices(turned)[0]
-        moves = ramps(store.disc, phase.limit, lattice)
-        found = search(images, slices, moves, _KEPT)
-    weight = (warmth * found.score).softmax(1)
-    image, rank = (weight > _SLIGHT).nonzero(as_tuple=True)
-    poses = Poses(turned[found.rotation[image, rank]], lattice[found.shift[image, rank]])
-    sums, weights = empty_sums(store.disc.grid, phase.limit), weight[image, rank]
-    for part in torch.arange(len(image)).split(_INSERTED):
-        factors = weights[part].expand(2, -1)
-        insert_images(sums, store, own[image[part]], poses[part], factors, phase.limit)
+        found = expected(images, slices, moves, warmth)
+        numerator, weight, best = found.numerator, found.weight, found.best
+    sums, plane = empty_sums(store.disc.grid, phase.limit), plane_of(store.disc, phase.limit)
+    for part in torch.arange(len(turned)).split(_INSERTED):
+        sums.add(numerator[None, part], weight[None, part], turned[part], plane)
     power = torch.view_as_real(images.values).square().sum((1, 2))
-    left = torch.stack([(power - found.score[:, 0]).sum(), power.new_tensor(images.values.numel())])
+    left = torch.stack([(power - best).sum(), power.new_tensor(images.values.numel())])
     ranks.sum_tensors([left])
     return summed(sums), max(float(left[0] / left[1]), 1.0)
 

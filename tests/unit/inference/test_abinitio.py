@@ -10,16 +10,17 @@ import pytest
 import torch
 
 from morphem.core.grid import Grid
+from morphem.core.rotations import from_rotation_vector, geodesic_distance
 from morphem.core.types import Optics, Poses
 from morphem.data.errors import DataError
 from morphem.data.stack import stack_in_memory
 from morphem.engine.run import Run
-from morphem.inference.abinitio import SeedConfig, difference, first_map, global_pass
-from morphem.inference.rounds import RoundConfig, next_limit, refine_poses
+from morphem.inference.abinitio import Found, SeedConfig, difference, first_map, global_pass
+from morphem.inference.rounds import PoseConfig, RoundConfig, next_limit, refine_poses
 from morphem.inference.soundness import one_sided, refuse_alike, refuse_few, warnings_of
 from morphem.inference.store import collect
 
-QUICK = SeedConfig(least=2, most=2, judges=60, rotations=1152)
+QUICK = SeedConfig(most=3, judges=60, rotations=1152)
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,9 @@ def found(small_set, tmp_path_factory: pytest.TempPathFactory):
     made = small_set(500, snr=0.5)
     run = Run(tmp_path_factory.mktemp("run"))
     start = first_map(made.store, QUICK, 0, run)
-    fit = global_pass(made.store, torch.arange(500), start.volume, QUICK)
-    return made, start, refine_poses(made.store, fit, made.stack.halves(0), RoundConfig(), run), run
+    first = global_pass(made.store, torch.arange(500), (start.volume, start.limit), QUICK)
+    refined = refine_poses(made.store, first, made.stack.halves(0), PoseConfig(QUICK), run, start.limit)
+    return made, start, refined, run
 
 
 def test_poses_are_found_without_any_to_begin_with(found):
@@ -50,6 +52,23 @@ def test_finer_rounds_follow_while_halves_agree(found):
     assert next_limit(torch.tensor([1.0] * 6 + [0.1] * 10), 12, 14, 1.3) == 12
     assert next_limit(torch.ones(16), 10, 14, 1.3) == 13
     assert next_limit(torch.ones(16), 13, 14, 1.3) == 14
+
+
+def test_doubtful_poses_are_searched_again_and_others_are_not(found, tmp_path: Path):
+    made, _, refined, _ = found
+    n = len(made.store)
+    wrong = torch.arange(n) % 5 == 0
+    lost = refined.fit.poses.rotation.clone()
+    lost[wrong] = lost[wrong] @ from_rotation_vector(torch.tensor([1.5, 0.7, -0.4]))
+    fit = replace(refined.fit, poses=Poses(lost, refined.fit.poses.shift))
+    once = PoseConfig(QUICK, RoundConfig(most=1, mates=0), limit=10)
+    for doubted, mended in ((wrong, True), (torch.zeros(n, dtype=torch.bool), False)):
+        start = Found(fit, torch.where(doubted, 0.0, torch.inf))
+        run = Run(tmp_path / str(mended))
+        again = refine_poses(made.store, start, made.stack.halves(0), once, run).fit.poses
+        off = geodesic_distance(again.rotation, refined.fit.poses.rotation)
+        assert float(off[~wrong].median().rad2deg()) < 3
+        assert (float(off[wrong].median().rad2deg()) < 5) == mended
 
 
 def test_what_was_finished_is_not_done_again(found, monkeypatch: pytest.MonkeyPatch):
@@ -110,7 +129,7 @@ def test_noise_alone_draws_a_warning(tmp_path: Path):
     store = _store(torch.randn(300, 32, 32, generator=torch.Generator().manual_seed(0)))
     run, quick = Run(tmp_path), replace(QUICK, rotations=600)
     start = first_map(store, quick, 0, run)
-    fit = global_pass(store, torch.arange(300), start.volume, quick)
+    first = global_pass(store, torch.arange(300), (start.volume, start.limit), quick)
     halves = torch.arange(0, 300, 2), torch.arange(1, 300, 2)
-    refined = refine_poses(store, fit, halves, RoundConfig(most=1, mates=0), run)
+    refined = refine_poses(store, first, halves, PoseConfig(quick, RoundConfig(most=1, mates=0)), run)
     assert any("do not trust" in warning for warning in warnings_of(start, refined, quick))

@@ -9,7 +9,15 @@ import torch
 from morphem.core.grid import Grid
 from morphem.core.rotations import from_rotation_vector, geodesic_distance, random_rotations
 from morphem.core.types import GaussianMixture, Poses
-from morphem.inference.hypotheses import likeliest, pseudo_symmetries, search_grid, searched, with_mates
+from morphem.inference.hypotheses import (
+    ahead,
+    likeliest,
+    pseudo_symmetries,
+    search_grid,
+    searched,
+    side_by_side,
+    with_mates,
+)
 from morphem.inference.refine import map_products
 from morphem.physics.gaussians import rasterise
 
@@ -31,6 +39,24 @@ def test_the_likelier_of_two_poses_is_found(small_set):
     found = likeliest(images, model, tried, 3)
     error = geodesic_distance(found.poses.rotation, made.truth.poses.rotation)
     assert float(error.rad2deg().max()) < 15
+
+
+def test_the_lead_is_over_poses_that_ended_elsewhere(small_set):
+    made = small_set(20)
+    images, model = made.store.read(torch.arange(20), 10), map_products(made.volume, made.store.disc, 10)
+    truth = made.truth.poses
+    near = truth.rotation @ from_rotation_vector(torch.tensor([0.02, 0.0, 0.01]))
+    wrong = random_rotations(20, torch.Generator().manual_seed(3))
+    tried = [Poses(each, truth.shift) for each in (truth.rotation, near, wrong)]
+    fits = [likeliest(images, model, each, 3) for each in tried]
+    alone = ahead(images, model, side_by_side(tried[0], tried[1], 20), 3)[1]
+    assert float(alone.min()) > 1e5
+    both = side_by_side(side_by_side(tried[0], tried[1], 20), tried[2], 20)
+    lead = ahead(images, model, both, 3)[1]
+    apart = geodesic_distance(fits[0].poses.rotation, fits[2].poses.rotation) > math.radians(15)
+    wanted = torch.maximum(fits[0].score, fits[1].score) - fits[2].score
+    torch.testing.assert_close(lead[apart], wanted[apart].abs(), rtol=1e-3, atol=0.1)
+    assert int(apart.sum()) > 10
 
 
 def _twofold(shift: float) -> GaussianMixture:

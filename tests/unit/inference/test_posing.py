@@ -64,7 +64,7 @@ def test_poses_are_found_without_any(stack: ParticleStack, tmp_path: Path, monke
     def known(*_: object) -> Start:
         """Where starts from random poses end, which are tested elsewhere."""
         grid = Grid(24, GRID.extent / 24)
-        return Start(Volume(three_arms(GRID.extent).map(grid), grid), [0.0], [0.0])
+        return Start(Volume(three_arms(GRID.extent).map(grid), grid), 10, [0.0], [0.0])
 
     monkeypatch.setattr(posing, "first_map", known)
     lost = Poses(torch.eye(3).repeat(len(stack), 1, 1), torch.zeros(len(stack), 2))
