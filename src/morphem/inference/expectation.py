@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -58,7 +57,6 @@ def expected(
         score.mul_(2).sub_((squared @ power.T)[:, None])
         top = score.amax((1, 2))
         chance = score.sub_(top[:, None, None]).mul_(warmth).clamp_(min=_NEVER).exp_()
-        chance.mul_(chance > 2 * math.exp(_NEVER))
         chance.div_(chance.sum((1, 2))[:, None, None])
         posterior = chance.flatten(0, 1)
         kept = posterior.amax(1) > _SLIGHT

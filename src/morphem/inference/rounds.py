@@ -41,6 +41,7 @@ _KNOWN = 0.5  # correlation of the halves up to which their maps are joined
 _USEFUL = 0.2  # correlation beyond which frequencies say nothing of poses
 _SYMMETRY_LIMIT = 8  # frequency pixels within which a map is compared with itself
 _STILL = 0.25  # of a pose's standard deviation: moves below are noise
+_SETTLED = 1.0  # likewise: moves below do not keep the next limit waiting
 _LOG = logging.getLogger("morphem")
 
 
@@ -50,7 +51,7 @@ class RoundConfig:
 
     most: int = 6
     """Rounds at one resolution before the next."""
-    growth: float = 1.3
+    growth: float = 1.5
     """Factor on the resolution once poses stand still."""
     contrast_spread: float = 0.3
     """Standard deviation of images' contrast that is reckoned with."""
@@ -103,8 +104,8 @@ def refine_poses(
 ) -> Refined:
     """Maps of both half sets and poses in them in turn, finer step by step.
 
-    At one limit until poses move by less than a quarter of what the data leave open; then, as long as the
-    halves agree at the limit, a third finer. Look-alike poses (half turns, views from behind, the map's own
+    At one limit until poses move by less than what the data leave open, at the last by less than a quarter of
+    it; as long as the halves agree at the limit, the next is half as fine again. Look-alike poses (half turns, views from behind, the map's own
     pseudo-symmetries) are tried at the first limits. At each limit, images whose pose hardly leads over
     another are searched again in the maps that are known by then.
 
@@ -131,9 +132,9 @@ def refine_poses(
         doubtful = float((found.lead < rule.doubted).float().mean())
         log.append({"limit": limit, "score": float(fit.score.mean()), "moved": moved, "doubtful": doubtful})
         _LOG.info("round %d: %s", len(log), log[-1])
-        if moved >= _STILL and rounds < rule.most:
-            continue
         wider = next_limit(kept["fsc"], limit, store.disc.limit, rule.growth)
+        if moved >= (_STILL if wider == limit else _SETTLED) and rounds < rule.most:
+            continue
         if wider == limit:
             halves = half_maps(store, fit, half_sets, limit, run)
             return Refined(fit, halves, limit, store, log)

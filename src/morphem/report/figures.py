@@ -1,4 +1,4 @@
-"""Pictures of a finished run: latents, parts, half-map correlation, loss and the mean map."""
+"""Pictures of a finished run: latents, parts, half-map correlation, loss and maps."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from morphem.core.types import Volume
 from morphem.engine import ranks
 from morphem.engine.files import read_json
 from morphem.engine.reconstruction import Reconstruction
+from morphem.report.component_figure import draw_component
 from morphem.report.drawing import (
     COLOURS,
     VIEWS,
@@ -64,13 +65,15 @@ def write_figures(run_folder: Path, reconstruction: Reconstruction) -> list[Path
     """Draw a run into ``figures/`` of its folder; what a method does not know is not drawn.
 
     Returns:
-        Of ``latents.png``, ``parts.png``, ``fsc.png``, ``loss.png``, ``maps.png``, ``poses.png`` those drawn.
+        Of ``latents.png``, ``component.png``, ``parts.png``, ``fsc.png``, ``loss.png``, ``maps.png``,
+        ``poses.png`` those drawn.
     """
     if not ranks.is_main():
         return []
     folder = Path(run_folder)
     pages: dict[str, Callable[[], Figure | None]] = {
         "latents": lambda: draw_latents(reconstruction.latents),
+        "component": lambda: draw_component(reconstruction),
         "parts": lambda: draw_run_parts(folder, reconstruction),
         "fsc": lambda: _fsc(folder / "fsc.json"),
         "loss": lambda: draw_loss(reconstruction.history, len(reconstruction.poses)),

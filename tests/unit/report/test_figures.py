@@ -88,7 +88,8 @@ def whole(tmp_path: Path) -> tuple[Path, Reconstruction]:
 def test_all_that_a_run_knows_is_drawn(whole):
     folder, reconstruction = whole
     paths = write_figures(folder, reconstruction)
-    assert [path.name for path in paths] == ["latents.png", "parts.png", "fsc.png", "loss.png", "maps.png"]
+    names = ["latents.png", "component.png", "parts.png", "fsc.png", "loss.png", "maps.png"]
+    assert [path.name for path in paths] == names
     assert all(path.read_bytes().startswith(PNG) for path in paths)
     assert sorted((folder / "figures").iterdir()) == sorted(paths)  # and no temporary file
 
