@@ -40,6 +40,14 @@ _SHORT = {
     "hungarian_accuracy": "accuracy",
 }
 
+_KINDS = (
+    "backprojection",
+    "quick",
+    "true latents",
+    "cryodrgn",
+    "true parts",
+    "paper",
+)  # the last of these counts
 _TICKS = {10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h"}
 
 Row = dict[str, Any]
@@ -269,10 +277,12 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     groups = {name: group for name, group in groups.items() if group}
     if not groups:
         return
-    figure, axes = plt.subplots(len(groups), 2, figsize=(10, 3.4 * len(groups)), squeeze=False)
+    figure, axes = plt.subplots(len(groups), 2, figsize=(13, 3.4 * len(groups)), squeeze=False)
     for (name, group), (left, right) in zip(groups.items(), axes, strict=True):
         draw_curves(left, group)
         draw_times(right, group)
+        handles = left.get_legend_handles_labels()
+        right.legend(*handles, fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1), edgecolor="none")
         left.set_title(f"{name[0]}, {name[1]}: {name[2]:,} images of {group[0]['box']} pixels", loc="left")
     axes[0][1].set_title("what it took", loc="left")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -297,7 +307,6 @@ def draw_curves(axes: Any, rows: list[Row]) -> None:
         told.add(row["label"])
     axes.axvline(last / extent, color="0.6", linewidth=0.8, linestyle=":")
     axes.set(xlabel="spatial frequency, 1/Å", ylabel="deviation FSC", ylim=(-0.1, 1.03))
-    axes.legend(fontsize=7, framealpha=0.85, edgecolor="none")
 
 
 def _frequencies(curve: list[float], extent: float) -> list[float]:
@@ -325,9 +334,9 @@ def draw_times(axes: Any, rows: list[Row]) -> None:
 
 
 def _colours(rows: list[Row]) -> list[str]:
-    """One for each label, the same for its seeds."""
-    labels = list(dict.fromkeys(row["label"] for row in rows))
-    return [f"C{labels.index(row['label']) % 10}" for row in rows]
+    """One for each kind of row, the same in every data set."""
+    kinds = [[index for index, kind in enumerate(_KINDS) if kind in row["label"]] for row in rows]
+    return [f"C{found[-1] if found else len(_KINDS)}" for found in kinds]
 
 
 if __name__ == "__main__":
