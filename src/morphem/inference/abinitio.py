@@ -12,6 +12,7 @@ from torch import Tensor
 
 from morphem.core.types import PerParticle, Poses, Volume
 from morphem.data.stack import order
+from morphem.engine import ranks
 from morphem.engine.run import Run
 from morphem.inference.hypotheses import ahead, search_grid, searched
 from morphem.inference.passes import blocks, put, remembered, shared
@@ -120,7 +121,8 @@ class _Starts:
         if len(self.maps) == 1:
             return self.config.least == 1
         best, second = (self.poses[each] for each in self.ranked[:2])
-        return difference(best, second) < math.radians(self.config.agreement)
+        alike = difference(best, second) < math.radians(self.config.agreement)
+        return bool(ranks.largest(int(alike)))
 
     def add(self, phases: tuple[Phase, ...]) -> None:
         """Make another, from random poses."""

@@ -19,7 +19,10 @@ Record = TypeVar("Record", bound=PerParticle)
 
 
 def blocks(rows: Int[Tensor, "n"], size: int, run: Run | None, name: str) -> Iterator[Int[Tensor, "_"]]:
-    """This process's share of ``rows`` in blocks; a request to stop is answered between two of them."""
+    """This process's share of ``rows`` in blocks; a request to stop is answered between two of them.
+
+    All processes stop together, each after its own block or its last.
+    """
     mine = rows[ranks.rank() :: ranks.world()]
     folder = None if run is None else run.root
     with stop_requests() as stop, Progress(folder, name, len(mine)) as progress:
@@ -28,8 +31,11 @@ def blocks(rows: Int[Tensor, "n"], size: int, run: Run | None, name: str) -> Ite
                 yield block
             progress.advance(progress.seen + len(block), {})
             if stop.code:
-                progress.say("stopped; the same command begins this pass again")
-                raise Interrupted(stop.code)
+                break
+        # one that left alone would fail the sums of those that have nothing left to do
+        if code := ranks.largest(stop.code):
+            progress.say("stopped; the same command begins this pass again")
+            raise Interrupted(code)
 
 
 def shared(record: Record) -> Record:
@@ -55,11 +61,14 @@ def put(record: PerParticle, rows: Int[Tensor, "b"], part: PerParticle) -> None:
 def remembered(
     run: Run, identity: dict[str, Any], make: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """What ``make`` gives, or gave when the stage was first finished."""
+    """What ``make`` gives, or gave when the stage was first finished; all processes have the main one's.
+
+    Processors round differently: where each went by its own numbers, they might not decide alike.
+    """
     if run.finished:
         tensors, record = run.load_result()
         refuse_change(record["identity"], identity, str(run.folder))
         return tensors
     tensors = make()
     run.save_result(tensors, {"identity": identity, "history": {}})
-    return tensors
+    return tensors if ranks.is_main() else run.load_result()[0]

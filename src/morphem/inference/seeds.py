@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,7 @@ _INSERTED = 2048  # slices at a time
 _MEMORY = 0.6  # share of the last step's sums that stays
 _SHARE = 0.97  # signal's share of a map that the filter reckons with
 _RADIUS, _EDGE = 0.45, 0.05  # of the ball that the molecule is in, fractions of the box
+_LOG = logging.getLogger("morphem")
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,10 @@ def random_start(
                 fresh, doubt = _step(store, chosen, (volume, phase, reach, 1 / doubt), generator)
                 sums = fresh if sums is None else sums.plus(fresh, _MEMORY)
                 volume = _within_ball(solved(sums, store.disc.grid, phase.limit, _SHARE))
-                if stop.code:
-                    raise Interrupted(stop.code)
+                # processes are told at different times, and one that left would fail the others' sums
+                if code := ranks.largest(stop.code):
+                    _LOG.warning("stopped; the same command begins this start again")
+                    raise Interrupted(code)
     assert volume is not None
     return volume
 
