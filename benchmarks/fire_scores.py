@@ -16,9 +16,10 @@ from morphem.engine.reconstruction import Reconstruction
 from morphem.metrics.clusters import cluster, hungarian_accuracy
 from morphem.metrics.fsc import crossing, shell_correlation
 from morphem.metrics.latents import spearman
-from morphem.metrics.poses import align_poses, pose_errors
+from morphem.metrics.poses import align_poses, pose_errors, pose_errors_by_group
 from morphem.physics.masks import mask_from_map
 from morphem.report.evaluate_plan import sound_sample
+from morphem.report.evaluate_poses import state_groups
 from morphem.simulate.bounds import CramerRao, cramer_rao
 from morphem.simulate.particles import Truth
 
@@ -40,7 +41,15 @@ def pose_figures(found: Poses, truth: Truth, frame: Frame) -> dict[str, Any]:
         "shift_px": spread(shift),
         "shift_px2": spread(shift.square()),
         "beyond_10_deg": float((torch.rad2deg(errors.rotation) > 10).double().mean()),
+        "by_state": by_state(found[sound], truth[sound]),
     }
+
+
+def by_state(found: Poses, truth: Truth) -> dict[str, Any]:
+    """Errors after a change of frame for each state: the molecule may turn with its state, unseen."""
+    errors = pose_errors_by_group(found, truth.poses, state_groups(truth.state))
+    shift = errors.shift / truth.grid.pixel_size
+    return {"rotation_deg": spread(torch.rad2deg(errors.rotation)), "shift_px": spread(shift)}
 
 
 def frame_of(found: Poses, truth: Truth) -> Frame:

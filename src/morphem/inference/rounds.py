@@ -105,9 +105,9 @@ def refine_poses(
     """Maps of both half sets and poses in them in turn, finer step by step.
 
     At one limit until poses move by less than what the data leave open, at the last by less than a quarter of
-    it; as long as the halves agree at the limit, the next is half as fine again. Look-alike poses (half turns, views from behind, the map's own
-    pseudo-symmetries) are tried at the first limits. At each limit, images whose pose hardly leads over
-    another are searched again in the maps that are known by then.
+    it; as long as the halves agree at the limit, the next is half as fine again. Look-alikes (half turns,
+    views from behind, the map's own pseudo-symmetries) are tried at the first limits. At each limit, images
+    whose pose hardly leads over another are searched again in the maps that are known by then.
 
     Args:
         store: The images.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from morphem.core.rotations import geodesic_distance, nearest_rotation
@@ -32,17 +32,21 @@ class PoseErrors(PerParticle):
     shift: Float[Tensor, "n"]
 
 
-def align_poses(found: Poses, true: Poses) -> Frame:
+def align_poses(found: Poses, true: Poses, hand: int = 0) -> Frame:
     """Frame ``x' = F x + o`` that takes true coordinates to those of the found poses.
 
     Every particle votes ``R_found^T S R_true`` for F, where S is the identity, or mirrors the beam's axis for
     a molecule of the other hand; F is the rotation nearest to the votes' geometric median, of the hand whose
-    votes agree better (as given where both do). The offset is the least sum of distances between
-    ``shift_true − shift_found`` and ``(R_found o)_xy``. Half the particles may be anywhere.
+    votes agree better (as given where both do), or of the ``hand`` asked for: 1 the same, −1 the other. The
+    offset is the least sum of distances between ``shift_true − shift_found`` and ``(R_found o)_xy``. Half the
+    particles may be anywhere.
     """
     rotation, target = found.rotation.double(), true.rotation.double()
-    same, mirrored = (_median_frame(_votes(rotation, target, hand)) for hand in (1, -1))
-    matrix = mirrored[0] if mirrored[1] < same[1] - 1e-6 else same[0]
+    if hand:
+        matrix = _median_frame(_votes(rotation, target, hand))[0]
+    else:
+        same, mirrored = (_median_frame(_votes(rotation, target, each)) for each in (1, -1))
+        matrix = mirrored[0] if mirrored[1] < same[1] - 1e-6 else same[0]
     offset = _median_offset(rotation[:, :2], (true.shift - found.shift).double())
     return Frame(matrix.to(found.rotation), offset.to(found.shift))
 
@@ -58,6 +62,22 @@ def pose_errors(found: Poses, true: Poses, frame: Frame) -> PoseErrors:
     in_plane = torch.atan2(turn[:, 1, 0] - turn[:, 0, 1], turn[:, 0, 0] + turn[:, 1, 1]).abs()
     columns = view, in_plane, geodesic_distance(rotation, expected), (found.shift - shift).norm(dim=1)
     return PoseErrors(*(column.to(found.shift) for column in columns))
+
+
+def pose_errors_by_group(found: Poses, true: Poses, group: Int[Tensor, "n"]) -> PoseErrors:
+    """Errors of poses after a change of frame for each group of particles, all of one hand.
+
+    No image tells a molecule that moves as a whole with its state from poses that do: within a state, that
+    freedom is one frame.
+    """
+    hand = 1 if float(torch.linalg.det(align_poses(found, true).matrix)) > 0 else -1
+    errors = PoseErrors(*(torch.zeros_like(found.shift[:, 0]) for _ in range(4)))
+    for each in group.unique():
+        rows = (group == each).nonzero().flatten()
+        here = pose_errors(found[rows], true[rows], align_poses(found[rows], true[rows], hand))
+        for name, values in vars(here).items():
+            getattr(errors, name)[rows] = values
+    return errors
 
 
 def _votes(

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from morphem.core.types import Frame, Poses
-from morphem.metrics.poses import align_poses, pose_errors
+from morphem.metrics.poses import align_poses, pose_errors, pose_errors_by_group
 from morphem.simulate.bounds import CramerRao
 from morphem.simulate.particles import Truth, reported_poses
 
 _SAME = 1e-3  # rad and pixels: what is written to a star file and read again differs by less
+_STATES = 16  # in which poses are compared
+_FEWEST = 10  # particles that make a frame of their own
 _MEDIAN_OF_ONE, _MEDIAN_OF_TWO = 0.6745, 1.1774  # of |x| and of |(x, y)|, in standard deviations
 
 
@@ -36,7 +38,8 @@ def pose_scores(poses: Poses, truth: Truth, frame: Frame, bound: CramerRao) -> d
     """Errors of found poses after one change of frame for the whole set, whose hand is told.
 
     Angles are in rad, shifts in Å and pixels; sound particles only. ``bound`` beside them is the least median
-    that the images allow, state and pose being found together.
+    that the images allow, state and pose being found together. ``by_state`` has the errors after a change of
+    frame for each state, where there are several: what is left once the molecule may turn with its state.
     """
     errors = pose_errors(poses[truth.intact], truth[truth.intact].poses, frame)
     spreads = {
@@ -51,6 +54,33 @@ def pose_scores(poses: Poses, truth: Truth, frame: Frame, bound: CramerRao) -> d
         "hand": "same" if float(torch.linalg.det(frame.matrix)) > 0 else "mirrored",
         "frame": {"matrix": frame.matrix.tolist(), "offset_angstrom": frame.offset.tolist()},
         **{name: _spread(values) | {"bound": least.get(name)} for name, values in spreads.items()},
+        "by_state": _by_state(poses[truth.intact], truth[truth.intact]),
+    }
+
+
+def state_groups(state: Float[Tensor, "n q"]) -> Int[Tensor, "n"]:
+    """Particles of one state, or of nearly one: of 16 equal shares along the states' longest direction."""
+    kinds, group = state.unique(dim=0, return_inverse=True)
+    if len(kinds) <= _STATES:
+        return group
+    centred = (state - state.mean(0)).double()
+    place = centred @ torch.linalg.eigh(centred.mT @ centred).eigenvectors[:, -1]
+    rank = torch.empty(len(place), dtype=torch.long)
+    rank[place.argsort()] = torch.arange(len(place))
+    return rank * _STATES // len(place)
+
+
+def _by_state(poses: Poses, truth: Truth) -> dict[str, Any] | None:
+    group = state_groups(truth.state)
+    count = int(group.max()) + 1
+    if count < 2 or int(torch.bincount(group).min()) < _FEWEST:
+        return None
+    errors = pose_errors_by_group(poses, truth.poses, group)
+    return {
+        "states": count,
+        "rotation_rad": _spread(errors.rotation),
+        "view_rad": _spread(errors.view),
+        "shift_px": _spread(errors.shift / truth.grid.pixel_size),
     }
 
 

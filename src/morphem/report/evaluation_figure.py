@@ -250,7 +250,16 @@ def _pose_words(poses: Mapping[str, Any] | None) -> list[str]:
             f"{word}: " + " / ".join(f"{poses[name][part] * unit:.3g}" for part in ("median", "mean", "p95"))
             for word, name, unit in units
         ),
+        *_by_state(poses["by_state"]),
     ]
+
+
+def _by_state(poses: Mapping[str, Any] | None) -> list[str]:
+    """Medians where each of several states has a frame of its own."""
+    if poses is None:
+        return []
+    view, shift = poses["view_rad"]["median"] * 180 / torch.pi, poses["shift_px"]["median"]
+    return [f"by state ({poses['states']}): view {view:.3g}°, shift {shift:.3g} px"]
 
 
 def _told(scores: Mapping[str, Any], words: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ import torch
 from morphem.core.grid import Grid
 from morphem.core.rotations import from_rotation_vector, geodesic_distance, random_rotations
 from morphem.core.types import Frame, GaussianMixture, Poses
-from morphem.metrics.poses import align_poses, pose_errors
+from morphem.metrics.poses import align_poses, pose_errors, pose_errors_by_group
 from morphem.physics.gaussians import gaussian_slices
 from morphem.physics.imaging import phase_ramp
 
@@ -73,6 +73,29 @@ def test_images_of_the_molecule_in_the_found_frame_are_the_same_images(hand: int
         mixture = GaussianMixture(centres, 5 * one, one)
         pictures.append(gaussian_slices(mixture, poses.rotation, grid) * phase_ramp(poses.shift, grid))
     assert (pictures[0] - pictures[1]).abs().max() < 1e-3 * pictures[0].abs().max()
+
+
+@pytest.mark.parametrize("hand", [1, -1])
+def test_poses_that_follow_the_state_are_right_within_a_state(hand: int):
+    true, group = _true(600), torch.arange(600) % 3
+    whole = _seen_from(true, _frame(hand))
+    turns = from_rotation_vector(torch.tensor([[0.0, 0, 0], [0.2, 0, 0], [0, -0.3, 0.1]]))
+    moves = torch.tensor([[0.0, 0, 0], [5.0, 0, 0], [0, 0, -8.0]])
+    followed = torch.stack([row @ turns[k].T for row, k in zip(whole.rotation, group.tolist(), strict=True)])
+    shift = whole.shift - (followed[:, :2] @ moves[group, :, None])[..., 0]
+    found = Poses(followed, shift)
+    apart = pose_errors_by_group(found, true, group)
+    assert float(apart.rotation.max()) < 1e-3
+    assert float(apart.shift.max()) < 1e-2
+    together = pose_errors(found, true, align_poses(found, true))
+    assert float(together.rotation.max()) > 0.1
+
+
+def test_a_hand_can_be_asked_for():
+    true = _true(100)
+    seen = _seen_from(true, _frame(-1))
+    assert float(torch.linalg.det(align_poses(seen, true, 1).matrix)) > 0
+    assert float(torch.linalg.det(align_poses(seen, true, -1).matrix)) < 0
 
 
 def test_views_along_one_axis_keep_the_hand_they_were_given():

@@ -21,7 +21,7 @@ from morphem.report.evaluate import evaluate_result, judged
 from morphem.report.evaluate_latents import latent_scores
 from morphem.report.evaluate_maps import upright
 from morphem.report.evaluate_pairs import Limits, limits
-from morphem.report.evaluate_poses import found_frame
+from morphem.report.evaluate_poses import found_frame, state_groups
 from morphem.report.results import Parts, Result, as_result
 from morphem.simulate.hinge import hinge
 from morphem.simulate.particles import Conditions, Truth, known_truth
@@ -160,9 +160,21 @@ def test_a_result_in_another_frame_is_judged_in_that_frame(
     assert record["poses"]["hand"] == ("same" if hand == 1 else "mirrored")
     assert record["poses"]["view_rad"]["p95"] < 1e-3
     assert record["poses"]["shift_angstrom"]["p95"] < 0.01
+    assert record["poses"]["by_state"]["states"] == 16
+    assert record["poses"]["by_state"]["rotation_rad"]["p95"] < 1e-3
     assert record["maps"]["by_image"]["deviation_fsc"]["value"] > 0.999
     own, usual = (each["maps"]["by_state"]["auc"]["value"] for each in (record, known[0]))
     assert own == pytest.approx(usual, abs=0.005)  # corners of the box are others
+
+
+def test_nearly_equal_states_are_judged_together():
+    few = torch.tensor([[0.1], [0.2], [0.1], [0.3]])
+    assert state_groups(few).tolist() == [0, 1, 0, 2]
+    line = torch.linspace(0, 1, 320)
+    many = state_groups(torch.stack([line, 0.01 * line.flip(0) ** 2], 1))
+    assert torch.equal(many.sort().values, torch.arange(320) // 20)
+    order = many if many[0] == 0 else many.flip(0)
+    assert torch.equal(order, torch.arange(320) // 20)
 
 
 def test_poses_of_the_particle_file_are_not_judged(truth: Truth):
