@@ -11,13 +11,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from morphem.core.grid import Grid
+from morphem.core.so3_grids import super_fibonacci
 from morphem.core.types import Particles
 from morphem.engine.insertion import background_noise
 from morphem.inference.abinitio import SeedConfig
+from morphem.inference.expectation import expected
 from morphem.inference.hypotheses import search_grid, searched
 from morphem.inference.infer import FIRST
 from morphem.inference.refine import map_products, refine
+from morphem.inference.search import ramps
+from morphem.inference.seeds import FIRST as START
+from morphem.inference.seeds import shifts
 from morphem.inference.store import collect
+from morphem.inference.templates import template
 from morphem.methods.cryofire.paper import AmortisedObjective, Autoencoder, PaperConfig
 from morphem.simulate.hinge import hinge
 from morphem.simulate.options import Conditions
@@ -83,7 +89,7 @@ def _published(box: int) -> dict[str, Any]:
 
 
 def _by_search(box: int) -> dict[str, Any]:
-    """A search of all poses in a first map, and steps of refinement at the finest frequencies."""
+    """A step of a start, a search of all poses in a first map, and refinement at the finest frequencies."""
     grid = Grid(box, _EXTENT / box)
     stack, truth = simulate(hinge(), _IMAGES, grid, 0, Conditions(snr=0.4, shift=1.5 * grid.pixel_size))
     limit = min(40, box // 2 - 1)
@@ -94,8 +100,19 @@ def _by_search(box: int) -> dict[str, Any]:
     model = map_products(volume, store.disc, limit)
     search = measured(lambda: searched(coarse, places, starts.hypotheses), _IMAGES)
     steps = measured(lambda: refine(fine, model, truth.poses, _STEPS), _IMAGES)
+    phase = START[0]
+    some = super_fibonacci(phase.rotations)
+    slices = template(volume, store.disc, phase.limit).slices(some)[0]
+    moves = ramps(store.disc, phase.limit, shifts(store, phase.limit, starts.reach * grid.extent))
+    first = store.read(torch.arange(_IMAGES), phase.limit)
+    start = measured(lambda: expected(first, slices, moves), _IMAGES)
+    start |= {"rotations": len(some), "shifts": len(moves), "limit": phase.limit}
     search |= {"rotations": len(places.rotation), "shifts": len(places.shift), "limit": FIRST}
-    return {"search": search, "refinement": {"ms": steps["ms"], "steps": _STEPS, "limit": limit}}
+    return {
+        "start": start,
+        "search": search,
+        "refinement": {"ms": steps["ms"], "steps": _STEPS, "limit": limit},
+    }
 
 
 def measured(work: Callable[[], object], images: int, budget: float = 5.0) -> dict[str, float]:

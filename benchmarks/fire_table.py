@@ -23,6 +23,7 @@ BEGIN, END = "<!-- results: python -m benchmarks.fire_table -->", "<!-- end of r
 POSES = ("", "rotation °", "view °", "shift px", "beyond 10°", "map px", "CPU time", "memory", "passed")
 STATES = (
     "",
+    "rotation °, by state",
     "confusion",
     "by threshold",
     "Spearman",
@@ -111,6 +112,7 @@ def state_line(records: list[Record]) -> list[str]:
     ]
     return [
         named(records),
+        by_state([record["poses"] for record in records]),
         *(
             share(middle(each[name] for each in latents)) if name in latents[0] else "–"
             for name in ("confusion", "confusion_by_threshold")
@@ -121,6 +123,13 @@ def state_line(records: list[Record]) -> list[str]:
         seconds(middle(record["cpu_seconds"] for record in records)),
         passed(records),
     ]
+
+
+def by_state(poses: list[Record]) -> str:
+    """Median error of the rotation where each state has a frame of its own."""
+    if any("by_state" not in each for each in poses):
+        return "–"
+    return f"{middle(each['by_state']['rotation_deg']['median'] for each in poses):.2g}"
 
 
 def _published(records: list[Record]) -> list[str]:
@@ -157,12 +166,13 @@ def _looks(records: list[Record]) -> list[str]:
     names = {
         "paper_training": "published method, a training step",
         "paper_encoder": "published method, the encoder alone",
+        "start": "step of a start from random poses: posterior of all rotations and shifts",
         "search": "search of all rotations and shifts",
         "refinement": "refinement at the finest frequencies",
     }
     rows = []
     for box in (box for record in records for box in record["boxes"]):
-        for key, name in names.items():
+        for key, name in ((key, name) for key, name in names.items() if key in box):
             flop = f"{box[key]['gflop']:.2g}" if "gflop" in box[key] else "–"
             steps = f", {box[key]['steps']} steps" if "steps" in box[key] else ""
             rows.append([f"{name}{steps}, {box['box']} pixels", f"{box[key]['ms']:.3g}", flop])

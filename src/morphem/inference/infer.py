@@ -14,17 +14,17 @@ from morphem.core.types import PerParticle, Poses
 from morphem.data.stack import ParticleStack
 from morphem.engine.insertion import background_noise
 from morphem.engine.run import Run
+from morphem.inference import seeds
 from morphem.inference.abinitio import SeedConfig, empty_fit
 from morphem.inference.frozen import FrozenModel
 from morphem.inference.hypotheses import likeliest, search_grid, searched
 from morphem.inference.passes import blocks, put, shared
 from morphem.inference.refine import Fit, Products, map_products, refine
 from morphem.inference.rounds import Residual
-from morphem.inference.seeds import FIRST as PHASES
 from morphem.inference.store import Coefficients, Store, collect
 from morphem.inference.subspace import Latents, Setting, infer_latents
 
-FIRST = PHASES[-1].limit  # frequency pixels of proposals
+FIRST = seeds.FIRST[-1].limit  # frequency pixels of proposals
 GUESSES = 4  # of each image, told apart by finer frequencies than they were found with
 _TRIED = 6  # of a search
 _BLOCK = 64  # images refined at a time
