@@ -29,6 +29,7 @@ from benchmarks.fire_scores import (
     bound_figures,
     changed,
     difference,
+    first_component,
     frame_of,
     latent_figures,
     map_figures,
@@ -164,6 +165,7 @@ def judged(job: Job, truth: Truth) -> tuple[dict[str, Any], Frame]:
         "bound": bound_figures(truth, job.data / "bound.json", bounded),
         "maps": map_figures(found, moved, seen_by(frame, basis)),
         "latents": latent_figures(found.latents, moved),
+        "first_component": first_component(found.latents, moved),
     }
     return figures, frame
 

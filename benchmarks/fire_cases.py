@@ -142,6 +142,7 @@ CASES = (
         images=10_000,
         limits=(Limit("latents.confusion", 1e-3), Limit("maps.rarest_to_commonest", 1.25)),
     ),
+    Case("A6", "2 states", "ratchet", 6000, states=2, limits=(Limit("latents.confusion", 5e-3),)),
     Case("A6", "3 states", "ratchet", 6000, states=3, limits=(Limit("latents.confusion", 5e-3),)),
     Case("A6", "10 states", "ratchet", 6000, states=10, limits=_STRAIGHT),
     Case("A6", "continuous", "ratchet", 6000, states=101, limits=_STRAIGHT),

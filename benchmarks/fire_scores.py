@@ -174,6 +174,18 @@ def latent_figures(latents: Tensor, truth: Truth) -> dict[str, Any]:
     }
 
 
+def first_component(latents: Tensor, truth: Truth) -> list[list[float]]:
+    """5 %, 50 % and 95 % of the first component for each of a few states, in standard deviations of all."""
+    own, state = latents[truth.intact].float(), truth.state[truth.intact, 0]
+    label = state.unique(return_inverse=True)[1]
+    if own.shape[1] == 0 or not 2 <= int(label.max()) + 1 <= _MAPS:
+        return []
+    first = principal(own)
+    first = first / first.std().clamp(min=1e-30) * (1 if spearman(first, state) >= 0 else -1)
+    shares = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
+    return [torch.quantile(first[label == each], shares).tolist() for each in label.unique()]
+
+
 def principal(latents: Tensor) -> Tensor:
     """First principal component of each row."""
     centred = latents.double() - latents.double().mean(0)

@@ -258,13 +258,13 @@ def called(record: Record) -> str:
 
 
 def draw(records: Sequence[Record], path: Path) -> None:
-    """Errors over the bound (rotation left, shift right), and correlation with the true map by frequency."""
+    """Errors over the bound, correlation with the true map by frequency, and latents by true state."""
     import matplotlib.pyplot as plt
 
     groups = grouped(record for record in records if record.get("finished"))
     if not groups:
         return
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
+    figure, (left, right, last) = plt.subplots(1, 3, figsize=(15, 4.2))
     ratios_of_all: list[float] = []
     for k, group in enumerate(groups):
         name = called(group[0])
@@ -287,10 +287,25 @@ def draw(records: Sequence[Record], path: Path) -> None:
     right.axhline(0.5, color="0.6", linewidth=0.8)
     right.set(xlabel="frequency, 1/pixel", ylabel="correlation with the true map", ylim=(-0.1, 1.03))
     right.legend(fontsize=7, frameon=False)
+    draw_states(last, [group[0] for group in groups])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def draw_states(axes: Any, records: list[Record]) -> None:
+    """Median of the first component of the latents, and 90 % of the particles, against the true state."""
+    known = [(k, record) for k, record in enumerate(records) if record.get("first_component")]
+    for k, record in known:
+        low, middle_, high = zip(*record["first_component"], strict=True)
+        state = [index / (len(low) - 1) for index in range(len(low))]
+        axes.fill_between(state, low, high, color=f"C{k % 10}", alpha=0.2, linewidth=0)
+        axes.plot(state, middle_, "o-", color=f"C{k % 10}", markersize=3, label=called(record))
+    axes.set(xlabel="true state, first to last", ylabel="first component of the latents")
+    axes.set_title("latents: median and 90 % of particles")
+    if known:
+        axes.legend(fontsize=7, frameon=False)
 
 
 if __name__ == "__main__":

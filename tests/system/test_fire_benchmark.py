@@ -20,6 +20,7 @@ from benchmarks.fire_data import Job, simulated, withheld  # noqa: E402
 from benchmarks.fire_scores import (  # noqa: E402
     changed,
     errors_at,
+    first_component,
     frame_of,
     latent_figures,
     map_figures,
@@ -97,6 +98,18 @@ def test_nothing_is_amiss_with_what_is_perfect(made):
     assert told["beyond_10_deg"] == 0
     assert told["latents"]["confusion"] == told["latents"]["confusion_by_threshold"] == 0
     assert map_figures(found, truth, frame_of(found.poses, truth))["rarest"]["resolution_px"] == 2
+
+
+def test_the_first_component_is_told_state_by_state(made):
+    _, truth = made
+    state = truth.state[:, :1]
+    rows = first_component(-2.0 * state, truth)
+    kinds = state[truth.intact].unique()
+    assert len(rows) == (len(kinds) if 2 <= len(kinds) <= 10 else 0)
+    assert all(low == middle == high for low, middle, high in rows)
+    middles = [middle for _, middle, _ in rows]
+    assert middles == sorted(middles)
+    assert first_component(state[:, :0], truth) == []
 
 
 @pytest.mark.parametrize("change", ["relabelled", "rotated", "mirrored"])

@@ -67,8 +67,11 @@ def sweep(
                 statistic.gather(batch)
                 progress.advance(progress.seen + len(batch), {})
                 if stop.code:
-                    progress.say("stopped; the same command begins this pass again")
-                    raise Interrupted(stop.code)
+                    break
+            # one that left alone would fail the sums of those that have nothing left to do
+            if code := ranks.largest(stop.code):
+                progress.say("stopped; the same command begins this pass again")
+                raise Interrupted(code)
             ranks.sum_tensors(statistic.tensors())
             statistic.solve()
     return statistic

@@ -17,6 +17,7 @@ from morphem.data.stack import stack_in_memory
 from morphem.engine.run import Run
 from morphem.inference.abinitio import Found, SeedConfig, difference, first_map, global_pass
 from morphem.inference.rounds import PoseConfig, RoundConfig, next_limit, refine_poses
+from morphem.inference.seeds import Phase
 from morphem.inference.soundness import one_sided, refuse_alike, refuse_few, warnings_of
 from morphem.inference.store import collect
 
@@ -125,7 +126,9 @@ def test_images_that_are_all_alike_are_refused():
         refuse_alike(_store(torch.randn(1, 32, 32).repeat(150, 1, 1)))
 
 
-def test_noise_alone_draws_a_warning(tmp_path: Path):
+def test_noise_alone_draws_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("FIRST", "FINER"):  # shorter than usual
+        monkeypatch.setattr(f"morphem.inference.abinitio.{name}", (Phase(8, 600, 8, 100),))
     store = _store(torch.randn(300, 32, 32, generator=torch.Generator().manual_seed(0)))
     run, quick = Run(tmp_path), replace(QUICK, rotations=600)
     start = first_map(store, quick, 0, run)
