@@ -264,7 +264,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
     groups = grouped(record for record in records if record.get("finished"))
     if not groups:
         return
-    figure, (left, right, last) = plt.subplots(1, 3, figsize=(15, 4.2))
+    figure, (left, right, last) = plt.subplots(1, 3, figsize=(16, 4.4))
     ratios_of_all: list[float] = []
     for k, group in enumerate(groups):
         name = called(group[0])
@@ -283,11 +283,13 @@ def draw(records: Sequence[Record], path: Path) -> None:
     left.yaxis.set_major_formatter("{x:g}")
     if max(ratios_of_all) < 10:  # within one decade the ticks between its ends are all there is to read
         left.yaxis.set_minor_formatter("{x:g}")
-    left.set_xticks(range(len(groups)), [called(group[0]) for group in groups], rotation=30, ha="right")
+    left.set_xticks(range(len(groups)), [called(group[0]) for group in groups], rotation=60, ha="right")
+    left.tick_params(axis="x", labelsize=7)
     right.axhline(0.5, color="0.6", linewidth=0.8)
     right.set(xlabel="frequency, 1/pixel", ylabel="correlation with the true map", ylim=(-0.1, 1.03))
-    right.legend(fontsize=7, frameon=False)
     draw_states(last, [group[0] for group in groups])
+    handles = right.get_legend_handles_labels()
+    last.legend(*handles, fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1.05))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
@@ -304,8 +306,6 @@ def draw_states(axes: Any, records: list[Record]) -> None:
         axes.plot(state, middle_, "o-", color=f"C{k % 10}", markersize=3, label=called(record))
     axes.set(xlabel="true state, first to last", ylabel="first component of the latents")
     axes.set_title("latents: median and 90 % of particles")
-    if known:
-        axes.legend(fontsize=7, frameon=False)
 
 
 if __name__ == "__main__":
