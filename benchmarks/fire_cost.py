@@ -11,7 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from morphem.core.grid import Grid
-from morphem.core.so3_grids import super_fibonacci
 from morphem.core.types import Particles
 from morphem.engine.insertion import background_noise
 from morphem.inference.abinitio import SeedConfig
@@ -19,11 +18,8 @@ from morphem.inference.expectation import expected
 from morphem.inference.hypotheses import search_grid, searched
 from morphem.inference.infer import FIRST
 from morphem.inference.refine import map_products, refine
-from morphem.inference.search import ramps
 from morphem.inference.seeds import FIRST as START
-from morphem.inference.seeds import shifts
 from morphem.inference.store import collect
-from morphem.inference.templates import template
 from morphem.methods.cryofire.paper import AmortisedObjective, Autoencoder, PaperConfig
 from morphem.simulate.hinge import hinge
 from morphem.simulate.options import Conditions
@@ -101,12 +97,10 @@ def _by_search(box: int) -> dict[str, Any]:
     search = measured(lambda: searched(coarse, places, starts.hypotheses), _IMAGES)
     steps = measured(lambda: refine(fine, model, truth.poses, _STEPS), _IMAGES)
     phase = START[0]
-    some = super_fibonacci(phase.rotations)
-    slices = template(volume, store.disc, phase.limit).slices(some)[0]
-    moves = ramps(store.disc, phase.limit, shifts(store, phase.limit, starts.reach * grid.extent))
+    few = search_grid(store, volume, phase.limit, phase.rotations, starts.reach * grid.extent)
     first = store.read(torch.arange(_IMAGES), phase.limit)
-    start = measured(lambda: expected(first, slices, moves), _IMAGES)
-    start |= {"rotations": len(some), "shifts": len(moves), "limit": phase.limit}
+    start = measured(lambda: expected(first, few.slices, few.moves), _IMAGES)
+    start |= {"rotations": len(few.rotation), "shifts": len(few.shift), "limit": phase.limit}
     search |= {"rotations": len(places.rotation), "shifts": len(places.shift), "limit": FIRST}
     return {
         "start": start,

@@ -41,13 +41,13 @@ def pose_figures(found: Poses, truth: Truth, frame: Frame) -> dict[str, Any]:
         "shift_px": spread(shift),
         "shift_px2": spread(shift.square()),
         "beyond_10_deg": float((torch.rad2deg(errors.rotation) > 10).double().mean()),
-        "by_state": by_state(found[sound], truth[sound]),
+        "by_state": by_state(found[sound], truth[sound], frame),
     }
 
 
-def by_state(found: Poses, truth: Truth) -> dict[str, Any]:
+def by_state(found: Poses, truth: Truth, frame: Frame) -> dict[str, Any]:
     """Errors after a change of frame for each state: the molecule may turn with its state, unseen."""
-    errors = pose_errors_by_group(found, truth.poses, state_groups(truth.state))
+    errors = pose_errors_by_group(found, truth.poses, frame, state_groups(truth.state))
     shift = errors.shift / truth.grid.pixel_size
     return {"rotation_deg": spread(torch.rad2deg(errors.rotation)), "shift_px": spread(shift)}
 

@@ -40,6 +40,7 @@ _SHORT = {
     "hungarian_accuracy": "accuracy",
 }
 
+# of rows, each with its colour; the last that a label names counts
 _KINDS = (
     "backprojection",
     "quick",
@@ -47,7 +48,7 @@ _KINDS = (
     "cryodrgn",
     "true parts",
     "paper",
-)  # the last of these counts
+)
 _TICKS = {10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h"}
 
 Row = dict[str, Any]

@@ -87,7 +87,8 @@ def first_map(store: Store, config: SeedConfig, seed: int, run: Run) -> Start:
     frequencies, which tell more images apart; then more are made, up to ``config.most``.
     """
     starts = _Starts(store, config, seed, run)
-    while len(starts.maps) < config.least or (not starts.agreed and len(starts.maps) < config.coarse):
+    coarse = min(config.coarse, config.most)
+    while len(starts.maps) < config.least or (not starts.agreed and len(starts.maps) < coarse):
         starts.add(FIRST)
     if not starts.agreed:
         starts.refine()

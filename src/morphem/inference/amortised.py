@@ -26,8 +26,7 @@ from morphem.inference.infer import FIRST, Guesses, by_search, empty_guesses, pu
 from morphem.inference.passes import blocks, remembered, shared
 from morphem.inference.refine import Products, map_products
 from morphem.inference.rings import Rings, rings, turned_views
-from morphem.inference.search import Hypotheses, ramps
-from morphem.inference.seeds import shifts
+from morphem.inference.search import Hypotheses, ramps, shifts
 from morphem.inference.store import Coefficients, Store
 from morphem.inference.templates import Templates, template, templates
 from morphem.models.polar_encoder import PolarEncoder

@@ -13,8 +13,7 @@ from morphem.core.rotations import from_rotation_vector, geodesic_distance, to_q
 from morphem.core.so3_grids import mean_spacing, super_fibonacci
 from morphem.core.types import Poses, Volume
 from morphem.inference.refine import Fit, Products, refine
-from morphem.inference.search import Hypotheses, ramps, search
-from morphem.inference.seeds import shifts
+from morphem.inference.search import Hypotheses, ramps, search, shifts
 from morphem.inference.store import Coefficients, Store
 from morphem.inference.templates import template
 from morphem.physics.slices import prepare_transform, sample_places

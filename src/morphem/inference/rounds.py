@@ -27,7 +27,7 @@ from morphem.inference.hypotheses import (
 )
 from morphem.inference.maps import Halves, agreement, assemble, filtered_halves
 from morphem.inference.passes import blocks, put, remembered, shared
-from morphem.inference.refine import Fit, map_products, refine
+from morphem.inference.refine import Fit, map_products
 from morphem.inference.search import ramps
 from morphem.inference.store import Coefficients, Store
 from morphem.inference.templates import template
@@ -216,26 +216,24 @@ class _Tried:
 
     def refined(self, rows: Int[Tensor, "b"]) -> Found:
         """From the poses that they have, and those of look-alikes."""
-        images, start = self._read(rows)
-        if self._turns is None:
-            fit = refine(images, self._model, start, _STEPS, self._rule.contrast_spread)
-            return Found(fit, self._turn.found.lead[rows])
-        mates = with_mates(start, self._turns)
-        fit = likeliest(images, self._model, mates, _STEPS, self._rule.contrast_spread)
+        images, own = self._read(rows)
+        fit = likeliest(images, self._model, own, _STEPS, self._rule.contrast_spread)
         return Found(fit, self._turn.found.lead[rows])
 
     def searched(self, rows: Int[Tensor, "b"]) -> Found:
         """From these, and the best of all rotations."""
         assert self._grid is not None
-        images, start = self._read(rows)
+        images, own = self._read(rows)
         coarse = self._turn.store.read(rows, self._coarse)
         anywhere = searched(coarse, self._grid, self._rule.hypotheses)
-        own = start if self._turns is None else with_mates(start, self._turns)
         tried = side_by_side(own, anywhere, len(rows))
         return Found(*ahead(images, self._model, tried, _STEPS, self._rule.contrast_spread))
 
     def _read(self, rows: Int[Tensor, "b"]) -> tuple[Coefficients, Poses]:
-        return self._turn.store.read(rows, self._turn.limit), self._turn.found.fit.poses[rows]
+        """Images, and the poses that they have, with their look-alikes where those are tried."""
+        poses = self._turn.found.fit.poses[rows]
+        own = poses if self._turns is None else with_mates(poses, self._turns)
+        return self._turn.store.read(rows, self._turn.limit), own
 
 
 class Residual:

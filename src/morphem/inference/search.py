@@ -10,7 +10,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from morphem.core.types import PerParticle, Poses
-from morphem.inference.store import Coefficients, Disc
+from morphem.inference.store import Coefficients, Disc, Store
 
 _BLOCK = 48  # images scored at a time: their scores stay near the cache
 
@@ -39,6 +39,11 @@ def shift_lattice(radius: float, spacing: float) -> Float[Tensor, "t 2"]:
     points = steps.float() @ torch.tensor([[1.0, 0.0], [0.5, math.sqrt(0.75)]]) * spacing
     points = points[points.norm(dim=1) <= radius * 1.0001]
     return points[points.norm(dim=1).sort(stable=True).indices]
+
+
+def shifts(store: Store, limit: int, reach: float) -> Float[Tensor, "t 2"]:
+    """Shifts (Å) within ``reach``, a quarter of a wave apart at ``limit``."""
+    return shift_lattice(reach, store.disc.grid.extent / limit / 4)
 
 
 def ramps(places: Disc, limit: int, shift: Float[Tensor, "*b 2"]) -> Complex[Tensor, "*b m"]:

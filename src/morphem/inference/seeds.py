@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from morphem.core.rotations import random_rotations
@@ -15,10 +15,10 @@ from morphem.core.types import Volume
 from morphem.engine import ranks
 from morphem.engine.signals import Interrupted, stop_requests
 from morphem.inference.expectation import expected
+from morphem.inference.hypotheses import search_grid
 from morphem.inference.maps import Tables, empty_sums, solved, summed
-from morphem.inference.search import ramps, shift_lattice
 from morphem.inference.store import Store
-from morphem.inference.templates import plane_of, template
+from morphem.inference.templates import plane_of
 from morphem.physics.masks import soft_ball
 
 _INSERTED = 2048  # slices at a time
@@ -91,11 +91,6 @@ def random_start(
     return volume
 
 
-def shifts(store: Store, limit: int, reach: float) -> Float[Tensor, "t 2"]:
-    """Shifts (Å) within ``reach``, a quarter of a wave apart at ``limit``."""
-    return shift_lattice(reach, store.disc.grid.extent / limit / 4)
-
-
 def _step(
     store: Store,
     rows: Int[Tensor, "b"],
@@ -108,21 +103,21 @@ def _step(
     sharply is what keeps clean ones from settling at once.
     """
     volume, phase, reach, warmth = state
-    turned = super_fibonacci(phase.rotations) @ random_rotations(1, generator)[0]
-    moves = ramps(store.disc, phase.limit, shifts(store, phase.limit, reach))
+    turn = random_rotations(1, generator)[0]
     drawn = torch.randint(phase.rotations, (len(rows),), generator=generator)
     mine = slice(ranks.rank(), None, ranks.world())
     images = store.read(rows[mine], phase.limit)
     if volume is None:
+        turned = super_fibonacci(phase.rotations) @ turn
         numerator = torch.zeros(len(turned), images.values.shape[1], dtype=images.values.dtype)
         weight = numerator.real.clone()
         numerator.index_add_(0, drawn[mine], images.values * images.transfer)
         weight.index_add_(0, drawn[mine], images.transfer.square())
         best = torch.zeros(len(images))
     else:
-        slices = template(volume, store.disc, phase.limit).slices(turned)[0]
-        found = expected(images, slices, moves, warmth)
-        numerator, weight, best = found.numerator, found.weight, found.best
+        grid = search_grid(store, volume, phase.limit, phase.rotations, reach, turn)
+        found = expected(images, grid.slices, grid.moves, warmth)
+        turned, numerator, weight, best = grid.rotation, found.numerator, found.weight, found.best
     sums, plane = empty_sums(store.disc.grid, phase.limit), plane_of(store.disc, phase.limit)
     for part in torch.arange(len(turned)).split(_INSERTED):
         sums.add(numerator[None, part], weight[None, part], turned[part], plane)

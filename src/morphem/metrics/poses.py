@@ -64,13 +64,13 @@ def pose_errors(found: Poses, true: Poses, frame: Frame) -> PoseErrors:
     return PoseErrors(*(column.to(found.shift) for column in columns))
 
 
-def pose_errors_by_group(found: Poses, true: Poses, group: Int[Tensor, "n"]) -> PoseErrors:
-    """Errors of poses after a change of frame for each group of particles, all of one hand.
+def pose_errors_by_group(found: Poses, true: Poses, frame: Frame, group: Int[Tensor, "n"]) -> PoseErrors:
+    """Errors of poses after a change of frame for each group of particles, of the hand of ``frame``.
 
     No image tells a molecule that moves as a whole with its state from poses that do: within a state, that
     freedom is one frame.
     """
-    hand = 1 if float(torch.linalg.det(align_poses(found, true).matrix)) > 0 else -1
+    hand = 1 if float(torch.linalg.det(frame.matrix)) > 0 else -1
     errors = PoseErrors(*(torch.zeros_like(found.shift[:, 0]) for _ in range(4)))
     for each in group.unique():
         rows = (group == each).nonzero().flatten()

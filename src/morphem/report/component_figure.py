@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from morphem.engine.reconstruction import Reconstruction
-from morphem.report.drawing import VIEWS, add_scale_bar, grey_range, new_figure, show_view
+from morphem.report.drawing import VIEWS, add_scale_bar, edges_of, grey_range, new_figure, show_view
 from morphem.report.volumes import along_component
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def draw_component(reconstruction: Reconstruction) -> Figure | None:
     differences = pictures - pictures.mean(0)
     figure = new_figure(2.0 * _STEPS + 0.4, 4.6)
     panels = figure.subplots(2, _STEPS)
-    grid = reconstruction.grid
-    edges = (-grid.box // 2 - 0.5) * grid.pixel_size, (grid.box // 2 - 0.5) * grid.pixel_size
+    edges = edges_of(reconstruction.grid)
     most = float(differences.abs().max())
     for row, shown, ink in zip(
         panels, (pictures, differences), (grey_range(pictures), (-most, most)), strict=True

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from morphem.core.grid import Grid
 from morphem.data.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -109,6 +110,11 @@ def show_view(
     )
     axes.set(xticks=[], yticks=[], xlabel=f"{view.right} →", ylabel=f"{view.up} →")
     axes.spines[:].set_visible(True)
+
+
+def edges_of(grid: Grid) -> tuple[float, float]:
+    """Ends of both axes of a central slice or a projection, Å."""
+    return (-grid.box // 2 - 0.5) * grid.pixel_size, (grid.box // 2 - 0.5) * grid.pixel_size
 
 
 def add_scale_bar(axes: Axes, colour: str = "black") -> None:

@@ -54,7 +54,7 @@ def pose_scores(poses: Poses, truth: Truth, frame: Frame, bound: CramerRao) -> d
         "hand": "same" if float(torch.linalg.det(frame.matrix)) > 0 else "mirrored",
         "frame": {"matrix": frame.matrix.tolist(), "offset_angstrom": frame.offset.tolist()},
         **{name: _spread(values) | {"bound": least.get(name)} for name, values in spreads.items()},
-        "by_state": _by_state(poses[truth.intact], truth[truth.intact]),
+        "by_state": _by_state(poses[truth.intact], truth[truth.intact], frame),
     }
 
 
@@ -70,12 +70,12 @@ def state_groups(state: Float[Tensor, "n q"]) -> Int[Tensor, "n"]:
     return rank * _STATES // len(place)
 
 
-def _by_state(poses: Poses, truth: Truth) -> dict[str, Any] | None:
+def _by_state(poses: Poses, truth: Truth, frame: Frame) -> dict[str, Any] | None:
     group = state_groups(truth.state)
     count = int(group.max()) + 1
     if count < 2 or int(torch.bincount(group).min()) < _FEWEST:
         return None
-    errors = pose_errors_by_group(poses, truth.poses, group)
+    errors = pose_errors_by_group(poses, truth.poses, frame, group)
     return {
         "states": count,
         "rotation_rad": _spread(errors.rotation),

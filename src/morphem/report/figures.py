@@ -19,6 +19,7 @@ from morphem.report.drawing import (
     COLOURS,
     VIEWS,
     add_scale_bar,
+    edges_of,
     grey_range,
     house_style,
     new_figure,
@@ -199,7 +200,7 @@ def draw_map(volume: Volume) -> Figure:
     figure = new_figure(7.2, 5.2)
     panels = figure.subplots(2, 3)
     voxels, grid = volume.voxels.detach().cpu(), volume.grid
-    edges = (-grid.box // 2 - 0.5) * grid.pixel_size, (grid.box // 2 - 0.5) * grid.pixel_size
+    edges = edges_of(grid)
     slices = torch.stack([voxels.select(view.dimension, grid.box // 2) for view in VIEWS])
     projections = torch.stack([voxels.sum(view.dimension) for view in VIEWS])
     for row, kind, pictures in zip(

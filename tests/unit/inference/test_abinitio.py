@@ -130,8 +130,9 @@ def test_noise_alone_draws_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("FIRST", "FINER"):  # shorter than usual
         monkeypatch.setattr(f"morphem.inference.abinitio.{name}", (Phase(8, 600, 8, 100),))
     store = _store(torch.randn(300, 32, 32, generator=torch.Generator().manual_seed(0)))
-    run, quick = Run(tmp_path), replace(QUICK, rotations=600)
+    run, quick = Run(tmp_path), replace(QUICK, most=2, rotations=600)
     start = first_map(store, quick, 0, run)
+    assert len(start.scores) == 2
     first = global_pass(store, torch.arange(300), (start.volume, start.limit), quick)
     halves = torch.arange(0, 300, 2), torch.arange(1, 300, 2)
     refined = refine_poses(store, first, halves, PoseConfig(quick, RoundConfig(most=1, mates=0)), run)

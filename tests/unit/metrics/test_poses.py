@@ -84,7 +84,7 @@ def test_poses_that_follow_the_state_are_right_within_a_state(hand: int):
     followed = torch.stack([row @ turns[k].T for row, k in zip(whole.rotation, group.tolist(), strict=True)])
     shift = whole.shift - (followed[:, :2] @ moves[group, :, None])[..., 0]
     found = Poses(followed, shift)
-    apart = pose_errors_by_group(found, true, group)
+    apart = pose_errors_by_group(found, true, align_poses(found, true), group)
     assert float(apart.rotation.max()) < 1e-3
     assert float(apart.shift.max()) < 1e-2
     together = pose_errors(found, true, align_poses(found, true))
