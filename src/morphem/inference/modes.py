@@ -17,6 +17,7 @@ from morphem.inference.templates import working_grid
 
 _DOUBT = 3.0  # standard errors by which a direction must help images that it was not made from
 _SPARE = 2  # directions beyond those kept: the kept ones are found in fewer passes
+_FIRST = 2  # directions tried first; all are if the last of these helps
 _JUDGED = 5_000  # images of a half set from which directions are judged
 _LOG = logging.getLogger("morphem")
 
@@ -62,18 +63,15 @@ def find_modes(
 ) -> Modes:
     """Directions found in each half set are judged by the other; then those of all images are kept."""
     gain = error = torch.zeros(0)
-    if config.most and config.kept < 0:
-        gains = torch.cat(
-            [
-                _judged(where, (half_sets[a], half_sets[b]), config, seed, run.stage(f"modes-{a + 1}"))
-                for a, b in ((0, 1), (1, 0))
-            ]
-        )
-        gain, error = gains.mean(0), gains.std(0) / len(gains) ** 0.5
+    for tried in sorted({min(_FIRST, config.most), config.most}):
+        # a set of one shape is told by two directions, in a third of the time that all of them take
+        if config.kept < 0 and borne_out(gain, error) == len(gain) < tried:
+            gain, error = _gains(where, half_sets, (replace(config, most=tried), seed), run)
     count = config.kept if config.kept >= 0 else borne_out(gain, error)
     _LOG.info("directions: %d; gains %s", count, [round(each, 2) for each in gain.tolist()])
     rows = torch.cat(half_sets).sort().values
-    space = _remembered(where, rows, count + _SPARE, (config, seed), run.stage("modes")).first(count)
+    found, final = (count + _SPARE, config) if count else (0, replace(config, passes=0))
+    space = _remembered(where, rows, found, (final, seed), run.stage("modes")).first(count)
     return Modes(space, infer_latents(where, rows, space, run), gain.tolist(), error.tolist())
 
 
@@ -81,6 +79,19 @@ def borne_out(gain: Float[Tensor, "q"], error: Float[Tensor, "q"]) -> int:
     """Directions up to the last that adds more than three standard errors."""
     certain = (gain > _DOUBT * error).nonzero()
     return int(certain[-1]) + 1 if len(certain) else 0
+
+
+def _gains(
+    where: Setting, half_sets: tuple[Tensor, Tensor], how: tuple[ModeConfig, int], run: Run
+) -> tuple[Float[Tensor, "q"], Float[Tensor, "q"]]:
+    """What each of ``most`` directions adds to the evidence of an image, with its standard error."""
+    config, seed = how
+    both = []
+    for a, b in ((0, 1), (1, 0)):
+        stage = run.stage(f"modes-{config.most}-{a + 1}")
+        both.append(_judged(where, (half_sets[a], half_sets[b]), config, seed, stage))
+    gains = torch.cat(both)
+    return gains.mean(0), gains.std(0) / len(gains) ** 0.5
 
 
 def _judged(

@@ -150,6 +150,8 @@ def without_rigid_motion(where: Setting, space: Subspace) -> Subspace:
 
     Poses could not be told from z along them.
     """
+    if not len(space):
+        return space
     tangents = rigid_tangents(Volume(space.mean, space.grid))
     weight = frequency_weight(where)
     amounts = torch.linalg.lstsq(_weighed(tangents, weight).T, _weighed(space.directions, weight).T).solution
@@ -192,6 +194,8 @@ def frequency_weight(where: Setting) -> Float[Tensor, "s"]:
 
 def ordered(where: Setting, space: Subspace) -> Subspace:
     """The same subspace in its principal directions, the strongest as the images see it first."""
+    if not len(space):
+        return space
     flat = _weighed(space.directions, frequency_weight(where))
     turn = torch.linalg.eigh(flat @ flat.T).eigenvectors.flip(1).T.to(space.directions)
     return replace(space, directions=torch.einsum("jq,qzyx->jzyx", turn, space.directions))

@@ -9,7 +9,8 @@ import torch
 
 from morphem.core.grid import Grid
 from morphem.core.types import Volume
-from morphem.inference.modes import borne_out
+from morphem.engine.run import Run
+from morphem.inference.modes import ModeConfig, borne_out, find_modes
 from morphem.inference.refine import Fit
 from morphem.inference.rounds import half_maps
 from morphem.inference.search import ramps
@@ -137,3 +138,17 @@ def test_a_latent_does_not_depend_on_who_else_is_asked_for(made):
     every = infer_latents(where, torch.arange(len(truth)), space)
     torch.testing.assert_close(some.mean[40:50], every.mean[40:50])
     assert float(some.mean[:40].abs().max()) == 0
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_no_more_directions_are_tried_than_the_first_ones_call_for(made, tmp_path, alike):
+    where, truth, halves = made
+    if alike:
+        there = truth.state[:, 1] > 0.5
+        halves = tuple(rows[there[rows]] for rows in halves)
+    config = ModeConfig(most=3, passes=4)
+    modes = find_modes(where, halves, config, 0, Run(tmp_path))
+    assert len(modes.gain) == 2
+    assert len(modes.space) == (0 if alike else 1)
+    assert modes.latents.mean.shape == (len(truth), len(modes.space))
+    assert float(modes.space.mean.abs().max()) > 0
