@@ -16,6 +16,7 @@ from torch import Tensor
 
 from morphem.core.grid import Grid
 from morphem.core.types import GaussianMixture
+from morphem.physics.gaussian_slopes import project_gaussians_with_slopes
 from morphem.physics.gaussians import (
     project_gaussians,
     project_gaussians_gridded,
@@ -24,6 +25,7 @@ from morphem.physics.gaussians import (
 )
 
 IMAGES = 16
+LATENTS = 4
 EVALUATIONS = {
     "dense": project_gaussians,
     "windowed": project_gaussians_windowed,
@@ -88,6 +90,25 @@ def measure(name: str, gaussians: int, box: int, width: float) -> dict[str, floa
     return row
 
 
+def measure_with_slopes(gaussians: int, box: int, width: float) -> dict[str, float | int | str]:
+    """Milliseconds an image for the windowed projection and its derivatives to latents."""
+    grid = Grid(box, 1.5)
+    mixture, rotations = draw_mixture(gaussians, grid, width)
+    velocities = torch.randn(IMAGES, LATENTS, gaussians, 3)
+    slopes = torch.randn(IMAGES, LATENTS, gaussians)
+    seconds = best_seconds(
+        lambda: project_gaussians_with_slopes(mixture, velocities, slopes, rotations, grid)
+    )
+    return {
+        "evaluation": "with slopes",
+        "gaussians": gaussians,
+        "box": box,
+        "width": width,
+        "latents": LATENTS,
+        "forward_ms": round(1e3 * seconds / IMAGES, 3),
+    }
+
+
 def product_share(gaussians: int, box: int) -> dict[str, float]:
     """Rates of the products that the dense evaluation makes, on its blocks and layouts."""
     from morphem.physics import gaussians as module
@@ -131,6 +152,8 @@ def main() -> None:
                     row |= product_share(gaussians, box)
                 rows.append(row)
                 print("  ".join(f"{key} {value}" for key, value in row.items()))
+            rows.append(measure_with_slopes(gaussians, box, width=1.28))
+            print("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
             mixture, _ = draw_mixture(gaussians, Grid(box, 1.5), 1.28)
             one = GaussianMixture(mixture.centres[0], mixture.scales, mixture.amplitudes[0])
             seconds = best_seconds(lambda one=one, box=box: rasterise(one, Grid(box, 1.5)))

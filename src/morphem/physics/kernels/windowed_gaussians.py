@@ -37,7 +37,7 @@ def splat(mixture: Mixture, box: int, reach: float, threads: int) -> Float[Array
     """Images of Gaussians, each drawn to at least ``reach`` standard deviations."""
     view, amplitudes, scales = mixture
     images = np.empty((len(view), box, box), view.dtype)
-    margin = _margin(scales, box, reach)
+    margin = margin_for(scales, box, reach)
 
     def draw(start: int, stop: int) -> None:
         rows = slice(start, stop)
@@ -54,7 +54,7 @@ def splat_gradient(
     view, amplitudes, scales = mixture
     to_view, to_amplitudes = np.empty_like(view), np.empty_like(amplitudes)
     to_scales = np.empty_like(amplitudes)
-    margin = _margin(scales, upstream.shape[-1], reach)
+    margin = margin_for(scales, upstream.shape[-1], reach)
 
     def differentiate(start: int, stop: int) -> None:
         rows = slice(start, stop)
@@ -65,7 +65,7 @@ def splat_gradient(
     return to_view, to_amplitudes, to_scales
 
 
-def _margin(scales: Float[Array, "g"], box: int, reach: float) -> int:
+def margin_for(scales: Float[Array, "g"], box: int, reach: float) -> int:
     """Columns on either side of an image that a window which touches the image can enter."""
     widest = float(np.nanmax(scales, initial=0)) * 2 * reach + 1
     return int(min(widest, box)) + 2 * LANES
@@ -79,17 +79,17 @@ def _splat(mixture: Mixture, reach: float, margin: int, images: Float[Array, "b 
     box = images.shape[1]
     stride = box + 2 * margin
     canvas = np.empty(box * stride, images.dtype)
-    profiles = _room(canvas, box)
+    profiles = room_for(canvas, box)
     for b in range(len(images)):
         canvas[:] = 0
         for g in range(view.shape[1]):
             x, y, half = view[b, g, 0], view[b, g, 1], reach * scales[g]
-            if not (_touches(x, half, box) and _touches(y, half, box)):
+            if not (touches(x, half, box) and touches(y, half, box)):
                 canvas[margin] += 0 * (x + y + half)  # NaN where a centre or width is not finite
             elif amplitudes[b, g] != 0:
-                window = _window(x, y, half, box)
-                _tabulate(profiles, window, x, y, scales[g])
-                _add(canvas, margin, stride, profiles, window, amplitudes[b, g])
+                window = window_of(x, y, half, box)
+                tabulate(profiles, window, x, y, scales[g])
+                add(canvas, margin, stride, profiles, window, amplitudes[b, g])
         for i in range(box):
             images[b, i] = canvas[i * stride + margin : i * stride + margin + box]
 
@@ -105,17 +105,17 @@ def _splat_gradient(
     box = upstream.shape[1]
     stride = box + 2 * margin
     canvas = np.zeros(box * stride, upstream.dtype)
-    profiles = _room(canvas, box)
+    profiles = room_for(canvas, box)
     for b in range(len(upstream)):
         for i in range(box):
             canvas[i * stride + margin : i * stride + margin + box] = upstream[b, i]
         for g in range(view.shape[1]):
             x, y, half = view[b, g, 0], view[b, g, 1], reach * scales[g]
-            if not (_touches(x, half, box) and _touches(y, half, box)):
+            if not (touches(x, half, box) and touches(y, half, box)):
                 to_view[b, g] = to_amplitudes[b, g] = to_scales[b, g] = 0
                 continue
-            window = _window(x, y, half, box)
-            _tabulate(profiles, window, x, y, scales[g])
+            window = window_of(x, y, half, box)
+            tabulate(profiles, window, x, y, scales[g])
             mass, along_x, along_y, spread_out = _moments(canvas, margin, stride, profiles, window)
             per_square = amplitudes[b, g] / (scales[g] * scales[g])
             to_amplitudes[b, g] = mass
@@ -126,7 +126,7 @@ def _splat_gradient(
 
 @compiled
 @no_type_check
-def _room(canvas: Float[Array, "p"], box: int) -> tuple[Float[Array, "3 w"], Float[Array, "3 w"]]:
+def room_for(canvas: Float[Array, "p"], box: int) -> tuple[Float[Array, "3 w"], Float[Array, "3 w"]]:
     """Space for the profiles along x and y: value, value · offset, value · offset²."""
     size = (box // LANES + 2) * LANES
     return np.empty((3, size), canvas.dtype), np.empty((3, size), canvas.dtype)
@@ -134,14 +134,14 @@ def _room(canvas: Float[Array, "p"], box: int) -> tuple[Float[Array, "3 w"], Flo
 
 @compiled
 @no_type_check
-def _touches(position: float, half: float, box: int) -> bool:
+def touches(position: float, half: float, box: int) -> bool:
     """Whether a window reaches into the image along one axis; False for NaN."""
     return position + half >= 0 and position - half <= box - 1
 
 
 @compiled
 @no_type_check
-def _window(x: float, y: float, half: float, box: int) -> Window:
+def window_of(x: float, y: float, half: float, box: int) -> Window:
     """First column, blocks of columns, first row and rows of a Gaussian; rows are clipped to the image."""
     length = int(2 * half) + 1
     if length >= box:
@@ -155,7 +155,7 @@ def _window(x: float, y: float, half: float, box: int) -> Window:
 
 @compiled
 @no_type_check
-def _tabulate(profiles: Profiles, window: Window, x: float, y: float, scale: float) -> None:
+def tabulate(profiles: Profiles, window: Window, x: float, y: float, scale: float) -> None:
     """Fill the profiles ``exp(−offset² / 2 scale²)`` along both axes, from the first pixel of the window."""
     across, down = profiles
     left, blocks, low, rows = window
@@ -180,7 +180,7 @@ def _fill(table: Float[Array, "3 w"], first: int, offset: float, rate: Any) -> N
 
 @compiled
 @no_type_check
-def _add(
+def add(
     canvas: Float[Array, "p"], margin: int, stride: int, profiles: Profiles, window: Window, amplitude: float
 ) -> None:
     """Add ``amplitude`` times the outer product of both profiles to the canvas."""
