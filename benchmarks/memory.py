@@ -107,13 +107,9 @@ def measure(path: Path) -> dict[str, Any]:
     from morphem.data.stack import open_stack
     from morphem.engine.descend import descend
     from morphem.engine.run import Run
-    from morphem.methods.cryospire import (
-        PRESETS,
-        MixtureConfig,
-        MixtureObjective,
-        initial_latents,
-        initial_parts,
-    )
+    from morphem.methods.cryospire.objectives import MixtureObjective
+    from morphem.methods.cryospire.settings import PRESETS, MixtureConfig
+    from morphem.methods.cryospire.starting import initial_latents, initial_parts
     from morphem.physics.masks import soft_ball
 
     torch.set_num_threads(1)

@@ -27,7 +27,8 @@ from morphem.core.grid import Grid
 from morphem.core.rotations import random_rotations
 from morphem.core.types import Optics, Particles, Poses
 from morphem.engine.descent import Descent, DescentConfig
-from morphem.methods.cryospire import PRESETS, Config, MixtureConfig, MixtureObjective
+from morphem.methods.cryospire.objectives import MixtureObjective
+from morphem.methods.cryospire.settings import PRESETS, Config, MixtureConfig
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.models.table import ParticleTable
 

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 pytestmark = pytest.mark.slow
 
 SMALL = (
+    "--preset", "paper",
     "--latent", 2,
     "--parts.gaussians", 48, "--parts.hidden", 16,
     "--fine.gaussians", 64, "--fine.hidden", 16, "--fine.layers", 1,

@@ -17,17 +17,20 @@ from morphem.engine.descend import DescentConfig
 from morphem.engine.half_maps import HalfMaps
 from morphem.engine.run import open_run
 from morphem.methods import cryospire
-from morphem.methods.cryospire import Config, MixtureConfig
+from morphem.methods.cryospire import published
+from morphem.methods.cryospire.published import sight
+from morphem.methods.cryospire.settings import PRESETS, Config, MixtureConfig
 from morphem.metrics.poses import align_poses, pose_errors
 from static_molecule import photograph, three_arms
 
 GRID = Grid(32, 6.0)
 ONCE = DescentConfig(epochs=2, batch_size=32)
-SMALL = Config(
+SMALL = replace(
+    PRESETS["paper"],
     latent=1,
     parts=MixtureConfig(gaussians=128, scale=0.03, hidden=8, layers=1),
     fine=MixtureConfig(gaussians=256, scale=0.02, hidden=8, layers=1),
-    anchors=replace(Config().anchors, count=2),
+    anchors=replace(PRESETS["paper"].anchors, count=2),
     parts_descent=ONCE,
     fine_descent=DescentConfig(epochs=4, batch_size=32),
     pose_rounds=2,
@@ -72,20 +75,20 @@ def test_poses_come_nearer_the_truth_and_are_found_once(
     def again(*_: object) -> Poses:
         raise AssertionError("poses were refined anew")
 
-    monkeypatch.setattr(cryospire, "refine_in_density", again)
+    monkeypatch.setattr(published, "refine_in_density", again)
     assert torch.equal(reconstructed(rough, tmp_path).rotation, found.rotation)
 
 
 def test_no_rounds_leave_the_poses_as_they_were():
-    assert all(preset.pose_rounds == 0 for preset in cryospire.PRESETS.values())
+    assert all(preset.pose_rounds == 0 for preset in PRESETS.values())
 
 
 @pytest.mark.parametrize(("agree_to", "limit"), [(3, 8), (11, 11), (17, 15)])
 def test_poses_are_refined_as_finely_as_the_consensus_is_known(agree_to: int, limit: int):
     maps = half_maps(agree_to)
-    assert cryospire.sight(maps, SMALL).limit in (limit, limit - 1)
-    assert torch.equal(cryospire.sight(maps, SMALL).noise, torch.ones(1, GRID.half))
-    coloured = cryospire.sight(maps, replace(SMALL, noise="coloured"))
+    assert sight(maps, SMALL).limit in (limit, limit - 1)
+    assert torch.equal(sight(maps, SMALL).noise, torch.ones(1, GRID.half))
+    coloured = sight(maps, replace(SMALL, noise="coloured"))
     assert torch.equal(coloured.noise, maps.noise)
 
 
