@@ -14,10 +14,11 @@ from morphem.report.options import Preparation
 
 @dataclass(frozen=True)
 class InferOptions:
-    """Poses and latents of new particles, in the maps of a finished cryoFIRE run; nothing is learned.
+    """Poses and latents of new particles, in the maps of a finished run; nothing is learned.
 
-    The particles need no poses. Their box must have the run's extent in Å; finer pixels are cropped in
-    Fourier space. Results lie in a folder like a run's.
+    In a run of cryofire the particles need no poses; in one of cryospire they keep theirs. Their box must
+    have the run's extent in Å; finer pixels are cropped in Fourier space. Results lie in a folder like a
+    run's.
     """
 
     run: Argument[Path]

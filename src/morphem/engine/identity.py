@@ -50,6 +50,13 @@ def fingerprint(stack: ParticleStack) -> dict[str, Any]:
     }
 
 
+def method_name(record: dict[str, Any]) -> str:
+    """Name of a run's method, as in ``morphem reconstruct NAME``; empty if its record tells none."""
+    words = str(record.get("identity", {}).get("method", "")).split(".")
+    # settings of a method lie in its module, or in one of its package
+    return words[2] if words[:2] == ["morphem", "methods"] else ".".join(words[:-1])
+
+
 def refuse_change(old: dict[str, Any], new: dict[str, Any], where: str) -> None:
     """Raise an error that names the first fields in which two identities differ."""
     before, after = _flat(old), _flat(json.loads(json.dumps(new)))

@@ -111,17 +111,47 @@ class _Judged(PerParticle):
 
 
 def _judged(gram: Float[Tensor, "b 7 7"], poses: Poses, spread: float) -> _Judged:
-    """Likelihood at the best contrast, with the curvature and slope that are left once it follows."""
-    known = spread**-2 / 2  # Σ|y − c x|² + (c − 1)² / 2 spread²
-    power = gram[:, 5, 5] + known
-    contrast = ((gram[:, 5, 6] + known) / power.clamp(min=1e-30)).clamp(min=0)
-    score = 2 * contrast * gram[:, 5, 6] - contrast.square() * gram[:, 5, 5] - known * (contrast - 1).square()
-    slopes = contrast[:, None] * gram[:, :5, 5]
-    pull = contrast[:, None] * (gram[:, :5, 6] - slopes)
-    curvature = contrast.square()[:, None, None] * gram[:, :5, :5]
-    curvature = curvature - slopes[:, :, None] * slopes[:, None] / power.clamp(min=1e-30)[:, None, None]
+    found = profile(gram, spread)
     # twice: the squares of both parts of a coefficient count once in the likelihood, half in the information
-    return _Judged(Fit(poses, contrast, score, 2 * curvature), pull)
+    return _Judged(Fit(poses, found.contrast, found.score, 2 * found.curvature), found.pull)
+
+
+@dataclass(frozen=True)
+class Profile(PerParticle):
+    """A log-likelihood ``−Σ|y − c x|² − (c − 1)² / 2 s²`` at its best contrast, and around it.
+
+    Attributes:
+        contrast: The best ``c``, not below 0.
+        score: Log-likelihood above that of an image without a particle.
+        pull: Half its slope to each parameter of the model.
+        curvature: Half its curvature, once the contrast follows.
+    """
+
+    contrast: Float[Tensor, "b"]
+    score: Float[Tensor, "b"]
+    pull: Float[Tensor, "b q"]
+    curvature: Float[Tensor, "b q q"]
+
+
+def profile(gram: Float[Tensor, "b k k"], spread: float) -> Profile:
+    """The likelihood from sums of products of the model's slopes, the model and the image, in this order.
+
+    Args:
+        gram: ``Re Σ a* b`` of all pairs.
+        spread: Standard deviation of the contrast about 1; 0 keeps it there, infinite leaves it free.
+    """
+    q = gram.shape[-1] - 2
+    known = spread**-2 / 2 if spread else math.inf
+    power = gram[:, q, q] + known
+    free = ((gram[:, q, q + 1] + known) / power.clamp(min=1e-30)).clamp(min=0)
+    contrast = free if spread else torch.ones_like(power)
+    fall = known * (contrast - 1).square() if spread else torch.zeros_like(power)
+    score = 2 * contrast * gram[:, q, q + 1] - contrast.square() * gram[:, q, q] - fall
+    slopes = contrast[:, None] * gram[:, :q, q]
+    pull = contrast[:, None] * (gram[:, :q, q + 1] - slopes)
+    curvature = contrast.square()[:, None, None] * gram[:, :q, :q]
+    curvature = curvature - slopes[:, :, None] * slopes[:, None] / power.clamp(min=1e-30)[:, None, None]
+    return Profile(contrast, score, pull, curvature)
 
 
 def _step(here: _Judged, damping: Float[Tensor, "b"]) -> Poses:

@@ -18,11 +18,19 @@ from morphem.core.rotations import from_rotation_vector
 from morphem.core.types import GaussianMixture, Volume
 from morphem.models.anchors import Behaviour
 from morphem.models.density import AbstractDensity
-from morphem.models.layers import PairNetwork
+from morphem.models.layers import PairNetwork, ProductNetwork
 from morphem.physics.gaussians import project_gaussians, project_gaussians_windowed, rasterise
 
 VISIBLE = 3.0  # logit of the occupancy that every Gaussian starts with
 VISIBLE_SHARE = 1 / (1 + math.exp(-VISIBLE))
+Network = tuple[int, int] | tuple[int, int, str]
+"""Units and hidden layers of a network of pairs; or units, products, and the word ``products``."""
+
+
+def network_of(features: int, latent: int, network: Network, outputs: int, bias: float = 0.0) -> nn.Module:
+    """Network over pairs of a feature and a latent, as pairs or as products."""
+    kind = ProductNetwork if len(network) > 2 else PairNetwork
+    return kind(features, latent, (network[0], network[1]), outputs, bias)
 
 
 class PartMixture(AbstractDensity):
@@ -34,14 +42,19 @@ class PartMixture(AbstractDensity):
         gaussians: Number of Gaussians.
         features: Width of a Gaussian's feature.
         latent: Width of a particle's latent.
-        network: Units per hidden layer and number of hidden layers of both networks.
+        network: Of both networks.
         extent: Side of the box, Å.
     """
 
     unit: Float[Tensor, ""]
 
     def __init__(
-        self, gaussians: int, features: int, latent: int, network: tuple[int, int], extent: float
+        self,
+        gaussians: int,
+        features: int,
+        latent: int,
+        network: Network,
+        extent: float,
     ) -> None:
         super().__init__()
         self.extent = extent
@@ -49,9 +62,13 @@ class PartMixture(AbstractDensity):
         self.log_scales = nn.Parameter(torch.zeros(gaussians))
         self.amplitudes = nn.Parameter(torch.zeros(gaussians))
         self.features = nn.Parameter(torch.zeros(gaussians, features))
-        self.displacement = PairNetwork(features, latent, network, 3)
-        self.occupancy = PairNetwork(features, latent, network, 1, VISIBLE)
+        self.displacement = network_of(features, latent, network, 3)
+        self.occupancy = network_of(features, latent, network, 1, VISIBLE)
         self.register_buffer("unit", torch.ones(()))
+
+    def own_features(self) -> Float[Tensor, "g f"]:
+        """Feature of each Gaussian."""
+        return self.features
 
     def mixture(self, z: Float[Tensor, "b z"]) -> GaussianMixture:
         """The Gaussians of each latent."""
@@ -95,7 +112,7 @@ class AnchoredMixture(AbstractDensity):
         anchors: Number of parts; 0 leaves the rigid frames out (the ablation without anchors).
         features: Width of a feature.
         latent: Width of a latent.
-        network: Units per hidden layer and number of hidden layers of the three networks.
+        network: Of displacement and occupancy; that of the few parts is always one of pairs.
         extent: Side of the box, Å.
     """
 
@@ -110,7 +127,7 @@ class AnchoredMixture(AbstractDensity):
         anchors: int,
         features: int,
         latent: int,
-        network: tuple[int, int],
+        network: Network,
         extent: float,
     ) -> None:
         super().__init__()
@@ -121,13 +138,19 @@ class AnchoredMixture(AbstractDensity):
         self.log_scales = nn.Parameter(torch.zeros(gaussians))
         self.amplitudes = nn.Parameter(torch.zeros(gaussians))
         self.feature_offsets = nn.Parameter(torch.zeros(gaussians, features))
-        self.motion = PairNetwork(features, latent, network, 6)
-        self.displacement = PairNetwork(features, latent, network, 3)
-        self.occupancy = PairNetwork(features, latent, network, 1, VISIBLE)
+        # parts are few: their pairs cost nothing
+        layers = 2 if len(network) > 2 else network[1]
+        self.motion = PairNetwork(features, latent, (network[0], layers), 6)
+        self.displacement = network_of(features, latent, network, 3)
+        self.occupancy = network_of(features, latent, network, 1, VISIBLE)
         self.register_buffer("anchor_centres", torch.zeros(rows, 3))
         self.register_buffer("anchor_features", torch.zeros(rows, features))
         self.register_buffer("part", torch.zeros(gaussians, dtype=torch.int64))
         self.register_buffer("unit", torch.ones(()))
+
+    def own_features(self) -> Float[Tensor, "g f"]:
+        """Feature of each Gaussian."""
+        return self.anchor_features[self.part] + self.feature_offsets
 
     def frames(self, z: Float[Tensor, "b z"]) -> tuple[Float[Tensor, "b a 3 3"], Float[Tensor, "b a 3"]]:
         """Rotation about its own centre and translation (box units) of each anchor."""
@@ -136,7 +159,7 @@ class AnchoredMixture(AbstractDensity):
 
     def mixture(self, z: Float[Tensor, "b z"]) -> GaussianMixture:
         """The Gaussians of each latent."""
-        features = self.anchor_features[self.part] + self.feature_offsets
+        features = self.own_features()
         centres = self._carried(z) + self.displacement(features, z)
         shown = torch.sigmoid(self.occupancy(features, z)[..., 0])
         return _in_angstrom(self, centres, shown)
@@ -155,17 +178,24 @@ class AnchoredMixture(AbstractDensity):
         """Density of one latent."""
         return _volume(self.mixture(z[None]), grid)
 
+    def motions(self, z: Float[Tensor, "b z"]) -> Float[Tensor, "b m 3"]:
+        """Matrix and translation of every part, as the rows that :meth:`ride` multiplies."""
+        rotation, translation = self.frames(z)
+        return torch.cat([rotation.mT, translation[:, :, None]], 2).flatten(1, 2)
+
+    def ride(self, motions: Float[Tensor, "b m 3"]) -> Float[Tensor, "b g 3"]:
+        """Where Gaussians are from their anchors' places, box units; linear in the motions."""
+        # a product over the parts, of which each Gaussian has one, saves writing a matrix for every pair
+        own = one_hot(self.part, self.anchors).to(motions)
+        arms = torch.cat([self.offsets, torch.ones_like(self.offsets[:, :1])], 1)
+        return (own[:, :, None] * arms[:, None]).flatten(1) @ motions
+
     def _carried(self, z: Float[Tensor, "b z"]) -> Float[Tensor, "b g 3"]:
         """Centres after the rigid motion of their anchors, box units."""
         home = self.anchor_centres[self.part]
         if not self.anchors:
             return (home + self.offsets).expand(len(z), -1, -1)
-        rotation, translation = self.frames(z)
-        motion = torch.cat([rotation.mT, translation[:, :, None]], 2)
-        # a product over the parts, of which each Gaussian has one, saves writing a matrix for every pair
-        own = one_hot(self.part, self.anchors).to(motion)
-        arms = torch.cat([self.offsets, torch.ones_like(self.offsets[:, :1])], 1)
-        return home + (own[:, :, None] * arms[:, None]).flatten(1) @ motion.flatten(1, 2)
+        return home + self.ride(self.motions(z))
 
 
 @torch.no_grad()

@@ -56,6 +56,46 @@ class PairNetwork(nn.Module):
         return _Pairs.apply(per_gaussian, per_particle, *layers)
 
 
+class ProductNetwork(nn.Module):
+    """What every pair shares as a sum of products, ``bias + Σ_r B_r(feature) T_r(latent)``.
+
+    Two networks of one and two hidden layers, one on features alone, one on latents alone: a pair costs
+    ``rank`` multiplications an output, in one matrix product, where :class:`PairNetwork` evaluates layers.
+    The latents' side starts at zero: every pair begins with ``bias``. (A deep operator network: Lu et al.,
+    Nature Machine Intelligence 2021.)
+
+    Args:
+        features: Width of a feature row.
+        latent: Width of a latent row.
+        network: Units of the hidden layers, and the number of products.
+        outputs: Width of the result.
+        bias: What every output is at the start.
+    """
+
+    def __init__(
+        self, features: int, latent: int, network: tuple[int, int], outputs: int, bias: float = 0.0
+    ) -> None:
+        super().__init__()
+        hidden, self.rank = network
+        self.branch = nn.Sequential(nn.Linear(features, hidden), nn.SiLU(), nn.Linear(hidden, self.rank))
+        last = nn.Linear(hidden, outputs * self.rank)
+        inner = nn.Sequential(nn.Linear(latent, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
+        self.trunk = nn.Sequential(*inner, last)
+        self.bias = nn.Parameter(torch.full((outputs,), bias))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(
+        self, features: Float[Tensor, "g f"], latents: Float[Tensor, "b z"]
+    ) -> Float[Tensor, "b g o"]:
+        """One output row per pair; ``rank · outputs`` multiplications each, thrice that with gradients."""
+        return self.joined(self.branch(features), self.trunk(latents)) + self.bias
+
+    def joined(self, of_features: Float[Tensor, "g r"], of_latents: Float[Tensor, "*b m"]) -> Tensor:
+        """Sums of products of what both networks gave, one row per pair, without the bias."""
+        return (of_latents.unflatten(-1, (-1, self.rank)) @ of_features.mT).mT
+
+
 def positional_encoding(positions: Float[Tensor, "g 3"], width: int) -> Float[Tensor, "g f"]:
     """Sines and cosines of box-unit positions at octaves from one period per box upward.
 

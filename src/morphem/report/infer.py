@@ -11,9 +11,11 @@ import numpy as np
 
 from morphem.core.grid import Grid
 from morphem.data.atomic import atomic_path
+from morphem.data.checks import require_poses
 from morphem.data.errors import DataError
 from morphem.data.stack import ParticleStack
 from morphem.engine.files import read_json
+from morphem.engine.identity import method_name
 from morphem.engine.ranks import is_main
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run, open_run
@@ -21,14 +23,17 @@ from morphem.engine.signals import stop_at_once
 from morphem.inference.amortised import by_encoder
 from morphem.inference.frozen import read_model
 from morphem.inference.infer import by_particle, infer_images, searched_all
+from morphem.inference.latents import Solved
 from morphem.inference.subspace import Latents
 from morphem.methods.cryofire.paper import PaperConfig, mean_latents, trained
 from morphem.methods.cryofire.paper import infer as infer_encoded
+from morphem.methods.cryospire.fast import infer as infer_latents
+from morphem.methods.cryospire.settings import solving_of
 from morphem.report.api import keep_trace, ready, spare_source
 from morphem.report.options import Preparation
 
 _SAME = 1e-3  # relative difference of two extents that is taken for rounding
-_CRYOFIRE = "morphem.methods.cryofire.Config"
+_METHODS = ("cryofire", "cryospire")
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,13 @@ def infer(
     preparation: Preparation = Preparation(),
     overwrite: bool = False,
 ) -> Reconstruction:
-    """Poses and latents of unseen particles from a finished cryoFIRE run, left in a folder like a run's.
+    """Poses and latents of unseen particles from a finished run, left in a folder like a run's.
+
+    From a run of cryofire both; from one of cryospire latents, at the poses given.
 
     Args:
         run: Folder of the finished run.
-        stack: New particles; poses are not needed.
+        stack: New particles; poses are not needed where cryofire finds them.
         out: Folder of the results.
         proposals: Rough poses by a search of all rotations, or by an encoder trained on simulated images.
         preparation: How images are made ready; their box is the run's.
@@ -76,7 +83,7 @@ def infer(
 
 
 def finished_run(folder: Path) -> dict[str, Any]:
-    """``run.json`` of a finished cryoFIRE run.
+    """``run.json`` of a finished run whose model can be asked.
 
     Raises:
         DataError: If the folder is none.
@@ -84,14 +91,12 @@ def finished_run(folder: Path) -> dict[str, Any]:
     if not (folder / "run.json").exists():
         raise DataError("PATH-001", f"{folder} holds no run; give the folder of a finished one")
     record = read_json(folder / "run.json")
-    method = record["identity"]["method"]
-    if method != _CRYOFIRE:
-        name = method.removesuffix(".Config").rpartition(".")[2]
+    name, by = method_name(record), record["identity"]["config"].get("by", "")
+    if name not in _METHODS or (name == "cryospire" and by != "solving"):
         fix = f"reconstruct both sets together: morphem reconstruct {name} ALL_PARTICLES"
         met = f"{folder} is a run of {name}, whose latents are fitted to each particle while it trains"
-        raise DataError(
-            "RUN-002", f"{met}; only runs of cryofire read images that they never saw. To place them, {fix}"
-        )
+        known = "only runs of cryofire, and of cryospire by its preset fast, read images that they never saw"
+        raise DataError("RUN-002", f"{met}; {known}. To place them, {fix}")
     if not (folder / "summary.json").exists():
         raise DataError(
             "RUN-001", f"{folder} is a run that has not finished; `morphem status {folder}` tells how far"
@@ -121,7 +126,11 @@ def _inferred(
             prepared = ready(stack, run.root / "cache", preparation)
             known = Reconstruction.load(source)
             prepared = replace(prepared, grid=known.grid)
-            found = _found(prepared, record["identity"]["config"], config, run)
+            how = record["identity"]["config"]
+            if method_name(record) == "cryospire":
+                found = _found_in_mixture(prepared, known, how, config, run)
+            else:
+                found = _found(prepared, how, config, run)
             result = replace(known, provenance=run.provenance(), **found)
             result.save(run.root, stack)
     except Exception:
@@ -145,7 +154,19 @@ def _found(stack: ParticleStack, settings: dict[str, Any], config: Config, run: 
     return {"poses": found.fit.poses, "latents": latents.mean, "history": {"inference": [facts]}}
 
 
-def _write_spread(latents: Latents, run: Run) -> None:
+def _found_in_mixture(
+    stack: ParticleStack, known: Reconstruction, settings: dict[str, Any], config: Config, run: Run
+) -> dict[str, Any]:
+    """Likewise, of particles at the poses given."""
+    if stack.metadata is not None:
+        require_poses(stack.metadata)
+    solved = infer_latents(stack, Run(Path(config.run)), known, solving_of(settings), run)
+    _write_spread(solved, run)
+    facts = {"log_posterior": float(solved.score.mean()), "contrast": float(solved.contrast.mean())}
+    return {"poses": stack.poses, "latents": solved.mean, "history": {"inference": [facts]}}
+
+
+def _write_spread(latents: Latents | Solved, run: Run) -> None:
     """Standard deviations of the latents as ``latents_std.npy``."""
     if is_main():
         with atomic_path(run.root / "latents_std.npy") as temporary:

@@ -19,7 +19,7 @@ from morphem.data.errors import DataError
 from morphem.data.mrc import read_map
 from morphem.data.stack import open_stack
 from morphem.engine.files import read_json
-from morphem.engine.identity import fingerprint
+from morphem.engine.identity import fingerprint, method_name
 from morphem.engine.reconstruction import Reconstruction
 from morphem.models.gaussian_density import AnchoredMixture
 from morphem.simulate.particles import Truth
@@ -89,8 +89,11 @@ def read_run(run: Path, data: Path, truth: Truth) -> Result:
     _refuse_others(run, data, known, truth)
     path = run / "consensus.mrc"
     result = as_result(found, truth, read_map(path) if path.exists() else None)
-    method = str(found.provenance.get("identity", {}).get("method", "")).removesuffix(".Config")
-    facts = {"method": method.rpartition(".")[2], "version": found.provenance.get("version"), **_pace(run)}
+    facts = {
+        "method": method_name(found.provenance),
+        "version": found.provenance.get("version"),
+        **_pace(run),
+    }
     return Result(**{**vars(result), "facts": facts})
 
 

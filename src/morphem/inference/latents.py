@@ -1,0 +1,277 @@
+"""Latents of greatest posterior probability in a mixture that is known, from several starts.
+
+Levenberg–Marquardt on each particle's latent, with the contrast of its images free and their poses known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from morphem.core.fourier import to_fourier
+from morphem.core.types import GaussianMixture, PerParticle, Poses, Volume
+from morphem.engine.run import Run
+from morphem.inference.passes import blocks, put, shared
+from morphem.inference.refine import chosen, profile
+from morphem.inference.search import ramps
+from morphem.inference.store import Coefficients, Store
+from morphem.inference.templates import Templates, templates, working_grid
+from morphem.models.gaussian_density import AnchoredMixture, PartMixture
+from morphem.models.latent_slopes import mixture_slopes
+from morphem.physics.gaussian_slopes import project_gaussians_with_slopes
+from morphem.physics.gaussians import project_gaussians, project_gaussians_windowed, rasterise
+
+_BLOCK = 48  # particles solved at a time
+_STEP = 1e-2  # of central differences, in standard deviations of the latents
+_TIMID, _BOLD = 1e-3, 1e6  # range of the damping, as a share of the curvature
+_SMALLER, _LARGER = 0.2, 8.0  # factors on it after a step that helped, and one that did not
+_SAMPLED = 10_000  # latents from which prototypes are made
+
+Mixture = PartMixture | AnchoredMixture
+
+
+@dataclass(frozen=True)
+class LatentConfig:
+    """How latents are solved for."""
+
+    prototypes: int = 32
+    """Latents typical of the set that every particle is compared with."""
+    restarts: int = 1
+    """Best of those that a particle is started from, besides its own latent."""
+    first_steps: int = 3
+    """Steps from every start, after which the best is kept."""
+    steps: int = 3
+    """Steps from there, where there was a choice."""
+    limit: int = 12
+    """Finest frequency that prototypes are compared at, frequency pixels."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.restarts <= self.prototypes or self.first_steps < 1 or self.steps < 0:
+            raise ValueError(f"{self}: restarts are some of the prototypes, and at least one step is made")
+
+
+@dataclass(frozen=True)
+class Solved(PerParticle):
+    """Latents of particles.
+
+    Attributes:
+        mean: Where the posterior is greatest.
+        covariance: Of the posterior there (Laplace).
+        score: Log of the posterior, up to what all latents share.
+        contrast: Mean factor on the signal of a particle's images.
+    """
+
+    mean: Float[Tensor, "p z"]
+    covariance: Float[Tensor, "p z z"]
+    score: Float[Tensor, "p"]
+    contrast: Float[Tensor, "p"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Images at known poses.
+
+    Attributes:
+        store: Their low frequencies, whitened.
+        poses: Of each image.
+        particle: Of each image; images of one particle share a latent.
+        limit: Finest frequency used, frequency pixels.
+        contrast_spread: Standard deviation of the contrast about 1; 0 where all images have the same.
+        prior: Precision of each latent about zero.
+    """
+
+    store: Store
+    poses: Poses
+    particle: Int[Tensor, "n"]
+    limit: int
+    contrast_spread: float
+    prior: float
+
+
+def solve_latents(
+    density: Mixture,
+    latents: Float[Tensor, "p z"],
+    scene: Scene,
+    config: LatentConfig,
+    run: Run | None,
+    typical: Float[Tensor, "k z"] | None = None,
+) -> Solved:
+    """Each particle's likeliest latent, from the one it has and from its best prototypes.
+
+    Cost: ``(1 + restarts) · first_steps + steps`` times the projection and its ``z`` slopes, and one slice at
+    low resolution for each prototype.
+
+    Args:
+        density: The mixture, which stays as it is.
+        latents: Where to start from.
+        scene: The images.
+        config: How many starts and steps.
+        run: Told how far the work is.
+        typical: Latents that prototypes are made of; those to start from unless given.
+    """
+    particles, width = latents.shape
+    found = Solved(
+        torch.zeros_like(latents),
+        torch.zeros(particles, width, width),
+        torch.zeros(particles),
+        torch.zeros(particles),
+    )
+    solver = _Solver(density, latents, scene, config, latents if typical is None else typical)
+    for block in blocks(torch.arange(particles), _BLOCK, run, "latents"):
+        put(found, block, solver.best(block))
+    return shared(found)
+
+
+@dataclass(frozen=True)
+class _Judged(PerParticle):
+    solved: Solved
+    pull: Float[Tensor, "b z"]
+    curvature: Float[Tensor, "b z z"]
+
+
+@dataclass(frozen=True)
+class _Sights:
+    """Images of a few particles, and whose each is."""
+
+    images: Coefficients
+    poses: Poses
+    owner: Int[Tensor, "i"]
+    count: int
+
+    def of_each(self, values: Float[Tensor, "i *k"]) -> Float[Tensor, "b *k"]:
+        """Sums over each particle's images."""
+        return values.new_zeros(self.count, *values.shape[1:]).index_add_(0, self.owner, values)
+
+
+class _Solver:
+    """Latents of a few particles at a time."""
+
+    def __init__(
+        self,
+        density: Mixture,
+        latents: Float[Tensor, "p z"],
+        scene: Scene,
+        config: LatentConfig,
+        typical: Float[Tensor, "k z"],
+    ) -> None:
+        self.density, self.latents, self.scene, self.config = density, latents, scene, config
+        self.grid = working_grid(scene.store.disc.grid, scene.limit)
+        self.spread = typical.std(0, correction=0).clamp(min=1e-6)
+        self.order = scene.particle.argsort(stable=True)
+        bounds = torch.arange(len(latents) + 1)
+        self.first = torch.searchsorted(scene.particle[self.order].contiguous(), bounds)
+        self.prototypes = prototypes(typical, config.prototypes) if config.restarts else typical[:0]
+        self.maps = self._templates() if config.restarts else None
+
+    @torch.no_grad()
+    def best(self, rows: Int[Tensor, "b"]) -> Solved:
+        """The best of all starts, gone on with."""
+        sights = self._sights(rows)
+        best = None
+        for start in self._starts(rows, sights):
+            found = self._climb(sights, start, self.config.first_steps)
+            best = found if best is None else chosen(found.solved.score > best.solved.score, found, best)
+        assert best is not None
+        again = self.config.steps if self.maps is not None else 0
+        return self._climb(sights, best.solved.mean, again).solved if again else best.solved
+
+    def _sights(self, rows: Int[Tensor, "b"]) -> _Sights:
+        spans = [self.order[self.first[p] : self.first[p + 1]] for p in rows.tolist()]
+        owner = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(span) for span in spans]))
+        images = torch.cat(spans)
+        found = self.scene.store.read(images, self.scene.limit)
+        return _Sights(found, self.scene.poses[images], owner, len(rows))
+
+    def _starts(self, rows: Int[Tensor, "b"], sights: _Sights) -> Iterator[Float[Tensor, "b z"]]:
+        yield self.latents[rows]
+        if self.maps is None:
+            return
+        kept = self.maps.plane.shape[0]
+        ramp = ramps(self.scene.store.disc, self.config.limit, sights.poses.shift)
+        transfer, values = sights.images.transfer[:, :kept], sights.images.values[:, :kept]
+        slices = self.maps.slices(sights.poses.rotation).transpose(0, 1) * (transfer * ramp)[:, None]
+        flat, seen = torch.view_as_real(slices).flatten(2), torch.view_as_real(values).flatten(1)
+        power, match = flat.square().sum(2), (flat @ seen[..., None])[..., 0]
+        pairs = torch.stack([power, match, match, seen.square().sum(1)[:, None].expand_as(power)], -1)
+        score = profile(pairs.view(-1, 2, 2), self.scene.contrast_spread).score.view_as(power)
+        score = sights.of_each(score) - self.scene.prior / 2 * self.prototypes.square().sum(1)
+        for choice in score.topk(self.config.restarts).indices.T:
+            yield self.prototypes[choice]
+
+    def _climb(self, sights: _Sights, start: Float[Tensor, "b z"], steps: int) -> _Judged:
+        here = self._judged(sights, start)
+        damping = torch.full((len(start),), 1e-2)
+        for _ in range(steps):
+            own = here.curvature.diagonal(dim1=1, dim2=2)
+            damped = here.curvature + torch.diag_embed(damping[:, None] * own)
+            there = self._judged(sights, here.solved.mean + torch.linalg.solve(damped, here.pull))
+            better = there.solved.score > here.solved.score
+            here = chosen(better, there, here)
+            damping = (damping * torch.where(better, _SMALLER, _LARGER)).clamp(_TIMID, _BOLD)
+        return here
+
+    def _judged(self, sights: _Sights, z: Float[Tensor, "b z"]) -> _Judged:
+        columns = torch.view_as_real(self._columns(sights, z)).flatten(2)
+        found = profile(columns @ columns.mT, self.scene.contrast_spread)
+        prior = self.scene.prior
+        # twice: Σ|y − c x|² counts both parts of a coefficient, of variance one half each
+        curvature = sights.of_each(2 * found.curvature) + prior * torch.eye(z.shape[1])
+        pull = sights.of_each(2 * found.pull) - prior * z
+        score = sights.of_each(found.score) - prior / 2 * z.square().sum(1)
+        images = sights.of_each(torch.ones_like(found.score)).clamp(min=1)
+        contrast = sights.of_each(found.contrast) / images
+        return _Judged(Solved(z, torch.linalg.inv(curvature), score, contrast), pull, curvature)
+
+    def _columns(self, sights: _Sights, z: Float[Tensor, "b z"]) -> Complex[Tensor, "i k m"]:
+        """Slopes to each latent, the model, and the images."""
+        mixture, velocities, slopes = mixture_slopes(self.density, z, _STEP * self.spread)
+        owner, store, limit = sights.owner, self.scene.store, self.scene.limit
+        seen = GaussianMixture(mixture.centres[owner], mixture.scales, mixture.amplitudes[owner])
+        drawn = project_gaussians_with_slopes(
+            seen, velocities[owner], slopes[owner], sights.poses.rotation, self.grid
+        )
+        spectra = at_disc(to_fourier(drawn), store, limit)
+        filter_ = sights.images.transfer * ramps(store.disc, limit, sights.poses.shift)
+        model = spectra * filter_[:, None]
+        return torch.cat([model[:, 1:], model[:, :1], sights.images.values[:, None]], 1)
+
+    def _templates(self) -> Templates:
+        limit = min(self.config.limit, self.scene.limit)
+        mixture = self.density.mixture(self.prototypes)
+        volumes = [
+            rasterise(GaussianMixture(centres, mixture.scales, amplitudes), self.grid)
+            for centres, amplitudes in zip(mixture.centres, mixture.amplitudes, strict=True)
+        ]
+        whole = [Volume(each.voxels, self.grid) for each in volumes]
+        return templates(whole, self.scene.store.disc, limit)
+
+
+def at_disc(spectra: Complex[Tensor, "*b d h"], store: Store, limit: int) -> Complex[Tensor, "*b m"]:
+    """Coefficients within ``limit`` of spectra on the working grid, in the units of a store."""
+    box, images = spectra.shape[-2], store.disc.grid.box
+    x, y = store.disc.places[: store.disc.count(limit)].T
+    # sums over fewer, larger pixels; stored transforms are divided by their box
+    return spectra[..., y % box, x] * (images / box**2)
+
+
+def project_at_disc(
+    density: Mixture, z: Float[Tensor, "b z"], poses: Poses, store: Store, limit: int
+) -> Complex[Tensor, "b m"]:
+    """Coefficients of the projections of each latent's density, with gradients; shifts are left out."""
+    grid = working_grid(store.disc.grid, limit)
+    project = project_gaussians_windowed if z.device.type == "cpu" else project_gaussians
+    return at_disc(to_fourier(project(density.mixture(z), poses.rotation, grid)), store, limit)
+
+
+def prototypes(latents: Float[Tensor, "p z"], count: int) -> Float[Tensor, "k z"]:
+    """Centres of k-means clusters of latents."""
+    from sklearn.cluster import KMeans
+
+    some = latents[:: max(1, len(latents) // _SAMPLED)]
+    distinct = len(some.unique(dim=0))
+    search = KMeans(min(count, distinct), random_state=0).fit(some.double().cpu().numpy())
+    return torch.from_numpy(search.cluster_centers_).to(latents)

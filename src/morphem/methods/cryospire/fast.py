@@ -1,0 +1,115 @@
+"""CryoSPIRE with exact latents: short descents of mixture and networks, all latents solved for in between."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from morphem.data.atomic import atomic_path
+from morphem.data.stack import ParticleStack
+from morphem.engine.descend import DescentConfig, descend
+from morphem.engine.half_maps import HalfMaps
+from morphem.engine.insertion import background_noise
+from morphem.engine.parts import write_parts
+from morphem.engine.ranks import is_main
+from morphem.engine.reconstruction import Reconstruction
+from morphem.engine.run import Run
+from morphem.inference.latents import Scene, Solved, solve_latents
+from morphem.inference.passes import remembered
+from morphem.inference.store import collect
+from morphem.methods.cryospire.objectives import BandObjective
+from morphem.methods.cryospire.published import consensus, sight
+from morphem.methods.cryospire.settings import Config
+from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, start_map
+from morphem.models.gaussian_density import AnchoredMixture, PartMixture
+from morphem.models.table import ParticleTable
+
+
+def reconstruct_fast(stack: ParticleStack, config: Config, run: Run) -> Reconstruction:
+    """Parts from a coarse mixture at low resolution, then a fine one; latents exact after each round."""
+    maps = consensus(stack, config, run)
+    scene = scene_of(stack, maps, config, run)
+    latents = initial_latents(stack.n_particles, config)
+    coarse = initial_parts(start_map(maps, config), replace(config, latent=latents.rows.shape[1]))
+    low = replace(scene, limit=min(config.solving.parts_limit, scene.limit))
+    alternated(coarse, latents, (stack, low), config, (config.parts_descent, run, "parts"))
+    # all that they may still lose is noise: they stay while the fine mixture descends, and no start but
+    # their own is worth its price
+    held = ParticleTable(latents.rows, 0.0)
+    near = replace(config.solving, latents=replace(config.solving.latents, restarts=0))
+    fine = anchored(coarse, held.rows, maps.mean.grid, config)
+    config = replace(config, solving=near)
+    solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"))
+    if solved is not None:
+        write_spread(solved, run)
+    write_parts(fine, held.rows, stack.grid, run.root)
+    return Reconstruction(stack.poses, held.rows, fine, stack.grid, run.history(), run.provenance())
+
+
+def scene_of(stack: ParticleStack, maps: HalfMaps, config: Config, run: Run) -> Scene:
+    """The images, to where the halves of their consensus agree."""
+    by = sight(maps, config)
+    store = collect(stack, by.limit, by.noise, run)
+    # a penalty of squares summed over pixels, of which each has variance 1, is twice a log-probability
+    spread, prior = config.solving.contrast_spread, config.latent_penalty
+    return Scene(store, stack.poses, stack.particle, by.limit, spread, prior)
+
+
+def alternated(
+    density: PartMixture | AnchoredMixture,
+    latents: ParticleTable,
+    seen: tuple[ParticleStack, Scene],
+    config: Config,
+    how: tuple[DescentConfig, Run, str],
+) -> Solved | None:
+    """Rounds of descent and of latents, which go into the table; none are found where they are known."""
+    (stack, scene), (descent, run, name) = seen, how
+    solved = None
+    for number in range(1, config.solving.rounds + 1):
+        objective = BandObjective(density, latents, scene, config)
+        each = replace(descent, seed=descent.seed + number - 1)
+        descend(objective, stack, each, run.stage(f"{name}-{number}"))
+        if config.known_latents is None:
+            solved = solved_once(density, latents, scene, config, run.stage(f"{name}-{number}-latents"))
+            latents.rows.copy_(solved.mean)
+    return solved
+
+
+def solved_once(
+    density: PartMixture | AnchoredMixture, latents: ParticleTable, scene: Scene, config: Config, run: Run
+) -> Solved:
+    """Latents in a mixture that stays as it is, once a run."""
+    how = config.solving.latents
+
+    def found() -> dict[str, Tensor]:
+        return dict(vars(solve_latents(density, latents.rows, scene, how, run)))
+
+    return Solved(**remembered(run, {"limit": scene.limit}, found))
+
+
+def infer(stack: ParticleStack, source: Run, known: Reconstruction, config: Config, run: Run) -> Solved:
+    """Latents of particles, at the poses given, in the mixture of a finished run, which stays as it is.
+
+    They start from the mean of the run's latents and from its prototypes.
+    """
+    density = known.density
+    assert isinstance(density, AnchoredMixture)
+    _, record = source.stage(f"fine-{config.solving.rounds}-latents").load_result()
+    limit = record["identity"]["limit"]
+    store = collect(stack, limit, background_noise(stack, torch.arange(len(stack)), run), run)
+    spread, prior = config.solving.contrast_spread, config.latent_penalty
+    scene = Scene(store, stack.poses, stack.particle, limit, spread, prior)
+    start = known.latents.mean(0).expand(stack.n_particles, -1).contiguous()
+    return solve_latents(density, start, scene, config.solving.latents, run, known.latents)
+
+
+def write_spread(solved: Solved, run: Run) -> None:
+    """Standard deviations of the latents' posterior as ``latents_std.npy``."""
+    if is_main():
+        spread: Float[Tensor, "p z"] = solved.covariance.diagonal(dim1=1, dim2=2).sqrt()
+        with atomic_path(run.root / "latents_std.npy") as temporary:
+            np.save(temporary, spread.numpy(), allow_pickle=False)

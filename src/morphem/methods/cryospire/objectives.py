@@ -1,0 +1,136 @@
+"""What CryoSPIRE minimises over particles."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from morphem.core.fourier import half_plane_weights, to_fourier
+from morphem.core.types import Particles
+from morphem.engine.half_maps import HalfMaps
+from morphem.engine.objective import AbstractObjective
+from morphem.inference.latents import Scene, project_at_disc
+from morphem.inference.search import ramps
+from morphem.methods.cryospire.settings import Config
+from morphem.models.gaussian_density import AnchoredMixture, PartMixture
+from morphem.models.table import ParticleTable
+from morphem.physics.ctf import contrast_transfer
+from morphem.physics.imaging import phase_ramp
+from morphem.physics.noise import whitening_filter
+
+
+class MixtureObjective(AbstractObjective):
+    """Squared residual of a mixture's images in units of the noise, with small latents preferred.
+
+    The squares are summed over the image's pixels (Parseval: over its Fourier plane, DC left out). Images are
+    centred by their known shifts, as a phase.
+    """
+
+    precision: Float[Tensor, "o d h"]
+
+    def __init__(
+        self,
+        density: PartMixture | AnchoredMixture,
+        latents: ParticleTable,
+        precision: Float[Tensor, "o d h"],
+        config: Config,
+    ) -> None:
+        super().__init__()
+        self.density = density
+        self.latents = latents
+        self.config = config
+        self.register_buffer("precision", precision)
+
+    def terms(self, batch: Particles, seen: int) -> dict[str, Tensor]:
+        """``image``, ``latent`` and, in the second stage, ``feature``."""
+        z = self.latents.read(batch.particle)
+        terms = {
+            "image": self.misfit(z, batch),
+            "latent": self.config.latent_penalty * z.square().sum(1).mean(),
+        }
+        if isinstance(self.density, AnchoredMixture) and self.density.anchors:
+            terms["feature"] = self.config.feature_penalty * self.density.feature_offsets.square().sum()
+        return terms
+
+    def misfit(self, z: Float[Tensor, "b z"], batch: Particles) -> Float[Tensor, ""]:
+        """Mean over images of the squared residual."""
+        model = self.density.project(z, batch.poses.rotation, batch.grid)
+        return image_error(model, batch, self.precision)
+
+    def parameter_groups(self) -> list[dict[str, object]]:
+        """Parameters by kind, each kind with its rate."""
+        rates = self.config.rates
+        rate_of = {
+            "centres": rates.centres,
+            "offsets": rates.centres,
+            "log_scales": rates.scales,
+            "amplitudes": rates.amplitudes,
+            "features": rates.features,
+            "feature_offsets": rates.feature_offsets,
+        }
+        own = {name: p for name, p in self.density.named_parameters(recurse=False) if p.requires_grad}
+        networks = [p for child in self.density.children() for p in child.parameters()]
+        groups: list[dict[str, object]] = [{"params": [p], "lr": rate_of[name]} for name, p in own.items()]
+        return [*groups, {"params": networks, "lr": rates.networks}]
+
+    def tables(self) -> dict[str, ParticleTable]:
+        """The latents."""
+        return {"latents": self.latents}
+
+
+def image_error(
+    model: Complex[Tensor, "b d h"], batch: Particles, precision: Float[Tensor, "o d h"]
+) -> Float[Tensor, ""]:
+    """Mean over images of the squared residual in units of the noise, summed over pixels."""
+    grid = batch.grid
+    centred = to_fourier(batch.images) * phase_ramp(-batch.poses.shift, grid)
+    residual = model * contrast_transfer(batch.optics, grid) - centred
+    weights = half_plane_weights(grid.box, model.device) / grid.box**2
+    weights[0, 0] = 0
+    power = residual.real.square() + residual.imag.square()
+    return (power * weights * precision[batch.group]).sum((-2, -1)).mean()
+
+
+def noise_precision(maps: HalfMaps, config: Config) -> Float[Tensor, "o d h"]:
+    """One over the noise power of each optics group at each frequency; 1 everywhere if it counts as white."""
+    grid = maps.mean.grid
+    if config.noise == "white":
+        return torch.ones(len(maps.noise), grid.box, grid.half)
+    return whitening_filter(maps.noise, grid).square()
+
+
+class BandObjective(MixtureObjective):
+    """The same up to some frequency, from images whose low frequencies are in memory.
+
+    The contrast of each image is the best one, in closed form. Cost grows with the square of the limit, as
+    projections are made on a grid no finer than it needs.
+    """
+
+    def __init__(
+        self, density: PartMixture | AnchoredMixture, latents: ParticleTable, scene: Scene, config: Config
+    ) -> None:
+        super().__init__(density, latents, torch.zeros(0, 1, 1), config)
+        self.scene = scene
+
+    def misfit(self, z: Float[Tensor, "b z"], batch: Particles) -> Float[Tensor, ""]:
+        """Mean over images of the squared residual in units of the noise, pixels of the band alone."""
+        scene, rows = self.scene, batch.index.cpu()
+        images = scene.store.read(rows, scene.limit).to(z.device)
+        ramp = ramps(scene.store.disc, scene.limit, batch.poses.shift)
+        model = project_at_disc(self.density, z, batch.poses, scene.store, scene.limit)
+        model = torch.view_as_real(model * images.transfer * ramp).flatten(1)
+        seen = torch.view_as_real(images.values).flatten(1)
+        contrast = best_contrast(model.detach(), seen, scene.contrast_spread)
+        # each pair of mates is stored once
+        return 2 * (seen - contrast[:, None] * model).square().sum(1).mean()
+
+
+def best_contrast(
+    model: Float[Tensor, "b m"], seen: Float[Tensor, "b m"], spread: float
+) -> Float[Tensor, "b"]:
+    """Factor on each model that is likeliest, of standard deviation ``spread`` about 1 beforehand."""
+    if not spread:
+        return model.new_ones(len(model))
+    known = spread**-2 / 2
+    return (((model * seen).sum(1) + known) / (model.square().sum(1) + known)).clamp(min=0)

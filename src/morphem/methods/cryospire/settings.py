@@ -1,0 +1,158 @@
+"""Settings of CryoSPIRE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from morphem.engine.descend import DescentConfig
+from morphem.inference.latents import LatentConfig
+from morphem.models.anchors import AnchorConfig
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    """A mixture and its networks."""
+
+    gaussians: int
+    """Number of Gaussians."""
+    scale: float
+    """Initial standard deviation, fraction of the box; 0.6 pixels at least."""
+    hidden: int
+    """Units per hidden layer of each network."""
+    layers: int
+    """Hidden layers of each network of pairs, or products that a network sums."""
+    amplitude: float = 0.15
+    """Initial amplitude, in the unit in which that amplitude everywhere fits the start map."""
+
+
+@dataclass(frozen=True)
+class RateConfig:
+    """Learning rates of Adam at the start of each stage."""
+
+    centres: float = 2e-4
+    """Positions, box units."""
+    scales: float = 5e-3
+    """Logarithms of the widths."""
+    amplitudes: float = 5e-3
+    """Amplitudes."""
+    features: float = 5e-3
+    """Features of the coarse mixture."""
+    feature_offsets: float = 1e-3
+    """Feature offsets of the fine mixture."""
+    networks: float = 3e-3
+    """Weights of the networks."""
+    latents: float = 1e-1
+    """Latents, by row-wise Adam."""
+
+
+@dataclass(frozen=True)
+class SolvingConfig:
+    """A descent on mixtures and networks, and exact latents, in turn."""
+
+    rounds: int = 2
+    """Times that each mixture descends; all latents are solved for after each."""
+    latents: LatentConfig = LatentConfig()
+    """How."""
+    parts_limit: int = 14
+    """Finest frequency that the coarse mixture sees, frequency pixels."""
+    contrast_spread: float = 0.2
+    """Standard deviation of images' contrast that is reckoned with; 0 where all have the same."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.parts_limit < 1 or self.contrast_spread < 0:
+            raise ValueError(f"{self}: a round is made at least, limit and spread are positive")
+
+
+@dataclass(frozen=True)
+class Config:
+    """CryoSPIRE; the preset ``paper`` is the published method."""
+
+    by: Literal["solving", "descent"] = "solving"
+    """Latents solved for exactly between short descents, or (published) descending with all else."""
+    solving: SolvingConfig = SolvingConfig()
+    """How latents are solved for."""
+    networks: Literal["products", "pairs"] = "products"
+    """What moves Gaussians: products of a network of features and one of latents, or (published) a network
+    of pairs of both."""
+    latent: int = 4
+    """Width of a particle's latent."""
+    features: int = 24
+    """Width of a Gaussian's feature."""
+    parts: MixtureConfig = MixtureConfig(gaussians=1024, scale=0.02, hidden=32, layers=16)
+    """Coarse mixture that finds the parts."""
+    fine: MixtureConfig = MixtureConfig(gaussians=4096, scale=0.01, hidden=32, layers=16)
+    """Fine mixture tied to the parts' anchors."""
+    anchors: AnchorConfig = AnchorConfig(by="responses", neighbours=9)
+    """How Gaussians are grouped into parts."""
+    parts_descent: DescentConfig = DescentConfig(epochs=8, batch_size=64)
+    """Training of the coarse mixture; of each round where latents are solved for."""
+    fine_descent: DescentConfig = DescentConfig(epochs=4, batch_size=64)
+    """Training of the fine mixture; of each round where latents are solved for."""
+    pose_rounds: int = 0
+    """How often poses are refined in the fine mixture, each image's at its own latent."""
+    pose_descent: DescentConfig = DescentConfig(epochs=2, batch_size=64)
+    """Training of the fine mixture after each time."""
+    rates: RateConfig = field(default_factory=RateConfig)
+    """Learning rates."""
+    feature_spread: float = 0.1
+    """Standard deviation of the features at the start."""
+    latent_spread: float = 0.1
+    """Standard deviation of the latents at the start."""
+    latent_penalty: float = 0.1
+    """Weight of the squared norm of an image's latent."""
+    feature_penalty: float = 0.01
+    """Weight of the squared norm of the feature offsets."""
+    encoding: Literal["learned", "positional"] = "learned"
+    """What tells Gaussians apart: learned features, or (ablation) an encoding of where they are."""
+    frames: Literal["anchors", "none"] = "anchors"
+    """Whether parts move as rigid frames, or (ablation) every Gaussian by itself."""
+    noise: Literal["coloured", "white"] = "coloured"
+    """White (published), or with the spectrum that each optics group's background shows."""
+    start: Path | None = None
+    """Map to start from; back-projected from the images unless given."""
+    known_latents: Path | None = None
+    """Latents that are known and stay as they are, .npy with one row per particle; learned unless given."""
+    known_bodies: Path | None = None
+    """Rigid bodies that are known, .npy with x, y, z (Å) and the number of its body in a row for each point
+    of the molecule; found unless given."""
+    threshold: float = 0.1
+    """Voxels below this fraction of the brightest 0.1 % get no Gaussian."""
+    seed: int = 0
+    """Of every random choice."""
+
+    def __post_init__(self) -> None:
+        if self.pose_rounds < 0:
+            raise ValueError(f"pose_rounds is {self.pose_rounds}; 0 or more can be made")
+
+
+def solving_of(settings: dict[str, Any]) -> Config:
+    """What a run's record tells of how its latents were solved for."""
+    how = settings["solving"]
+    solving = SolvingConfig(**{**how, "latents": LatentConfig(**how["latents"])})
+    return Config(solving=solving, latent_penalty=settings["latent_penalty"])
+
+
+_PUBLISHED = Config(
+    by="descent",
+    networks="pairs",
+    parts=MixtureConfig(gaussians=2048, scale=0.02, hidden=32, layers=1),
+    fine=MixtureConfig(gaussians=8192, scale=0.01, hidden=128, layers=3),
+    anchors=AnchorConfig(),
+    parts_descent=DescentConfig(epochs=15, batch_size=64),
+    fine_descent=DescentConfig(epochs=30, batch_size=64),
+    noise="white",
+)
+PRESETS = {
+    "fast": Config(),
+    "paper": _PUBLISHED,
+    "quick": replace(
+        _PUBLISHED,
+        parts=MixtureConfig(gaussians=768, scale=0.02, hidden=32, layers=1),
+        fine=MixtureConfig(gaussians=2048, scale=0.012, hidden=32, layers=2),
+        anchors=AnchorConfig(by="responses", neighbours=9),
+        parts_descent=DescentConfig(epochs=28, batch_size=64),
+        fine_descent=DescentConfig(epochs=6, batch_size=64),
+    ),
+}
