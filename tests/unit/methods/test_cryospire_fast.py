@@ -1,0 +1,194 @@
+"""CryoSPIRE with latents that are solved for between short descents."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from morphem.core.grid import Grid
+from morphem.core.types import Particles
+from morphem.data.stack import ParticleStack
+from morphem.engine.descend import DescentConfig
+from morphem.engine.files import read_json
+from morphem.engine.reconstruction import Reconstruction
+from morphem.engine.run import open_run
+from morphem.inference.latents import LatentConfig, Scene
+from morphem.inference.store import collect
+from morphem.methods import cryospire
+from morphem.methods.cryospire.objectives import BandObjective, best_contrast, image_error
+from morphem.methods.cryospire.settings import Config, MixtureConfig, SolvingConfig
+from morphem.models.gaussian_density import AnchoredMixture, PartMixture
+from morphem.models.table import ParticleTable
+from morphem.simulate.hinge import hinge
+from morphem.simulate.options import Conditions
+from morphem.simulate.particles import simulate
+
+GRID, LIMIT = Grid(24, 10.0), 8
+ONCE = DescentConfig(epochs=1, batch_size=25)
+SMALL = Config(
+    latent=2,
+    features=4,
+    parts=MixtureConfig(gaussians=48, scale=0.04, hidden=8, layers=3),
+    fine=MixtureConfig(gaussians=64, scale=0.03, hidden=8, layers=3),
+    anchors=replace(Config().anchors, count=2),
+    parts_descent=ONCE,
+    fine_descent=ONCE,
+    solving=SolvingConfig(
+        rounds=1,
+        latents=LatentConfig(prototypes=4, first_steps=1, steps=1, limit=LIMIT),
+        parts_limit=LIMIT,
+        contrast_spread=0.0,
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def stack() -> ParticleStack:
+    return simulate(hinge(), 100, GRID, 0, Conditions(snr=0.5))[0]
+
+
+@pytest.fixture(scope="module")
+def scene(stack: ParticleStack) -> Scene:
+    """The images to less than their store holds, their noise of a power that falls."""
+    noise = torch.linspace(2, 0.5, GRID.half)[None]
+    return Scene(collect(stack, LIMIT + 2, noise), stack.poses, stack.particle, LIMIT, 0.0, 0.2)
+
+
+def mixture(kind: str) -> PartMixture | AnchoredMixture:
+    """Wide Gaussians, of which nothing is at rest."""
+    torch.manual_seed(0)
+    networks, extent = (8, 3, "products"), GRID.extent
+    made = (
+        PartMixture(20, 4, 2, networks, extent)
+        if kind == "parts"
+        else AnchoredMixture(20, 3, 4, 2, networks, extent)
+    )
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(std=0.1)
+        made.log_scales.fill_(math.log(0.05))
+        made.amplitudes.uniform_(0.02, 0.05)
+        if isinstance(made, AnchoredMixture):
+            made.part.copy_(torch.arange(20) % 3)
+            made.anchor_features.normal_()
+    return made
+
+
+def objective(kind: str, scene: Scene) -> BandObjective:
+    rows = torch.randn(100, 2, generator=torch.Generator().manual_seed(1))
+    return BandObjective(mixture(kind), ParticleTable(rows, 0.1), scene, SMALL)
+
+
+def precision(scene: Scene) -> Tensor:
+    """One over the noise power at the frequencies of a half plane that are within the limit."""
+    radius = torch.fft.fftfreq(GRID.box, 1 / GRID.box)[:, None].square() + torch.arange(GRID.half).square()
+    shell = radius.sqrt().round().long().clamp(max=GRID.half - 1)
+    return ((radius <= LIMIT**2) / scene.store.noise[0, shell])[None]
+
+
+def directly(made: BandObjective, batch: Particles, scene: Scene) -> Tensor:
+    """The same misfit from whole images and projections on their own grid."""
+    model = made.density.project(made.latents.rows[batch.particle], batch.poses.rotation, GRID)
+    return image_error(model, batch, precision(scene))
+
+
+@pytest.mark.parametrize("kind", ["parts", "anchors"])
+def test_the_misfit_is_the_squared_residual_within_the_band(stack: ParticleStack, scene: Scene, kind: str):
+    made, batch = objective(kind, scene), stack.read(torch.tensor([3, 1, 70, 71, 99]))
+    with torch.no_grad():
+        found = made.misfit(made.latents.rows[batch.particle], batch)
+        expected = directly(made, batch, scene)
+        unseen = torch.zeros(5, GRID.box, GRID.half, dtype=torch.complex64)
+        nothing = image_error(unseen, batch, precision(scene))
+    assert abs(float(expected - nothing)) > 0.1 * float(nothing)  # the model is seen
+    # stored in half precision, drawn to four standard deviations on a coarser grid
+    assert float(found) == pytest.approx(float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["parts", "anchors"])
+def test_its_gradient_reaches_every_parameter_and_the_latents(stack: ParticleStack, scene: Scene, kind: str):
+    made, batch = objective(kind, scene), stack.read(torch.arange(8))
+    torch.stack(list(made.terms(batch, 0).values())).sum().backward()
+    still = [
+        name
+        for name, p in made.density.named_parameters()
+        if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+    ]
+    assert still == []
+    rows, gradient = made.latents.gradients()
+    assert rows.tolist() == list(range(8))
+    assert bool((gradient != 0).all())
+
+
+@pytest.mark.parametrize("kind", ["parts", "anchors"])
+def test_its_gradient_is_that_of_the_direct_evaluation(stack: ParticleStack, scene: Scene, kind: str):
+    made, batch = objective(kind, scene), stack.read(torch.arange(8))
+    leaves = [p for p in made.density.parameters() if p.requires_grad]
+    near = torch.autograd.grad(made.misfit(made.latents.rows[:8], batch), leaves)
+    far = torch.autograd.grad(directly(made, batch, scene), leaves)
+    for a, b in zip(near, far, strict=True):
+        # windows end at four standard deviations, where slopes miss up to a per cent
+        assert float((a - b).norm()) < 0.02 * float(b.norm())
+
+
+def test_the_contrast_is_the_likeliest_and_none_is_negative():
+    generator = torch.Generator().manual_seed(2)
+    model = torch.randn(4, 30, generator=generator)
+    seen = torch.tensor([1.4, 0.6, 1.0, -2.0])[:, None] * model + torch.randn(4, 30, generator=generator)
+    tried = torch.linspace(0, 3, 30_001)[:, None]
+    for spread in (0.2, 1.0):
+        power, match = model.square().sum(1), (model * seen).sum(1)
+        fall = tried.square() * power - 2 * tried * match + (tried - 1).square() / (2 * spread**2)
+        best = tried[fall.argmin(0), 0]
+        torch.testing.assert_close(best_contrast(model, seen, spread), best, rtol=0, atol=1e-3)
+    assert torch.equal(best_contrast(model, seen, 0.0), torch.ones(4))
+
+
+def run(stack: ParticleStack, config: Config, folder: Path) -> Reconstruction:
+    found = cryospire.reconstruct(stack, config, open_run(folder, config, stack))
+    found.save(folder, stack)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(stack: ParticleStack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run."""
+    out = tmp_path_factory.mktemp("run")
+    run(stack, SMALL, out)
+    return out
+
+
+def test_a_run_ends_with_latents_their_deviations_and_parts(folder: Path):
+    latents, deviations = np.load(folder / "latents.npy"), np.load(folder / "latents_std.npy")
+    assert latents.shape == deviations.shape == (100, 2)
+    assert np.isfinite(latents).all()
+    assert np.isfinite(deviations).all()
+    assert (deviations > 0).all()
+    # none is less certain than the prior
+    assert (deviations <= SMALL.latent_penalty**-0.5 * 1.001).all()
+    assert read_json(folder / "parts.json")["parts"]
+
+
+def test_the_same_seed_finds_the_same_latents(stack: ParticleStack, folder: Path, tmp_path: Path):
+    again = run(stack, SMALL, tmp_path)
+    assert torch.equal(again.latents, torch.from_numpy(np.load(folder / "latents.npy")))
+
+
+def test_known_latents_stay_as_they_are(stack: ParticleStack, tmp_path: Path):
+    known = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
+    np.save(tmp_path / "known.npy", known)
+    run(stack, replace(SMALL, known_latents=tmp_path / "known.npy"), tmp_path / "run")
+    np.testing.assert_array_equal(np.load(tmp_path / "run" / "latents.npy"), known)
+    assert not (tmp_path / "run" / "latents_std.npy").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"parts_limit": 0}, {"contrast_spread": -0.1}])
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]):
+    with pytest.raises(ValueError, match="a round is made at least"):
+        SolvingConfig(**wrong)  # pyright: ignore[reportArgumentType]
