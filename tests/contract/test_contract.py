@@ -42,7 +42,7 @@ SMALL: dict[str, dict[str, object]] = {
         "search__limit": 12,
     },
     "cryospire": {
-        "latent": 2,
+        "latent": 1,  # of a second one, which nothing asks for, there would be no more than the prior
         "parts__gaussians": 64,
         "parts__layers": 4,
         "fine__gaussians": 128,

@@ -45,7 +45,7 @@ def curved(latent: int = 2) -> PartMixture:
 
 def last_of(network: torch.nn.Module) -> Linear:
     """What a network of products spreads over the Gaussians."""
-    layer = network.get_submodule("trunk")[-1]
+    layer = network.get_submodule("trunk.4")
     assert isinstance(layer, Linear)
     return layer
 

@@ -73,7 +73,7 @@ def mixture(kind: str) -> PartMixture | AnchoredMixture:
         for parameter in made.parameters():
             parameter.normal_(std=0.1)
         made.log_scales.fill_(math.log(0.05))
-        made.amplitudes.uniform_(0.02, 0.05)
+        made.amplitudes.uniform_(8, 16)
         if isinstance(made, AnchoredMixture):
             made.part.copy_(torch.arange(20) % 3)
             made.anchor_features.normal_()
