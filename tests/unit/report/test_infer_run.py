@@ -125,7 +125,7 @@ def _said(run: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_a_run_of_another_method_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    open_run(tmp_path, cryospire.Config(), _empty(3, GRID))
+    open_run(tmp_path, cryospire.PRESETS["paper"], _empty(3, GRID))
     assert "E-RUN-002" in (said := _said(tmp_path, capsys))
     assert "is a run of cryospire" in said
 
