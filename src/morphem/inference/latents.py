@@ -191,7 +191,7 @@ class _Solver:
         if self.maps is None:
             return
         kept = self.maps.plane.shape[0]
-        ramp = ramps(self.scene.store.disc, self.config.limit, sights.poses.shift)
+        ramp = ramps(self.scene.store.disc, self.maps.limit, sights.poses.shift)
         transfer, values = sights.images.transfer[:, :kept], sights.images.values[:, :kept]
         slices = self.maps.slices(sights.poses.rotation).transpose(0, 1) * (transfer * ramp)[:, None]
         flat, seen = torch.view_as_real(slices).flatten(2), torch.view_as_real(values).flatten(1)

@@ -91,7 +91,9 @@ class ProductNetwork(nn.Module):
         """One output row per pair; ``rank · outputs`` multiplications each, thrice that with gradients."""
         return self.joined(self.branch(features), self.trunk(latents)) + self.bias
 
-    def joined(self, of_features: Float[Tensor, "g r"], of_latents: Float[Tensor, "*b m"]) -> Tensor:
+    def joined(
+        self, of_features: Float[Tensor, "g r"], of_latents: Float[Tensor, "*b m"]
+    ) -> Float[Tensor, "*b g o"]:
         """Sums of products of what both networks gave, one row per pair, without the bias."""
         return (of_latents.unflatten(-1, (-1, self.rank)) @ of_features.mT).mT
 

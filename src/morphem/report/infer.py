@@ -27,8 +27,8 @@ from morphem.inference.latents import Solved
 from morphem.inference.subspace import Latents
 from morphem.methods.cryofire.paper import PaperConfig, mean_latents, trained
 from morphem.methods.cryofire.paper import infer as infer_encoded
-from morphem.methods.cryospire.fast import infer as infer_latents
 from morphem.methods.cryospire.settings import solving_of
+from morphem.methods.cryospire.solving import infer as infer_latents
 from morphem.report.api import keep_trace, ready, spare_source
 from morphem.report.options import Preparation
 

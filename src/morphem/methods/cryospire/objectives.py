@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
@@ -20,27 +22,20 @@ from morphem.physics.imaging import phase_ramp
 from morphem.physics.noise import whitening_filter
 
 
-class MixtureObjective(AbstractObjective):
-    """Squared residual of a mixture's images in units of the noise, with small latents preferred.
-
-    The squares are summed over the image's pixels (Parseval: over its Fourier plane, DC left out). Images are
-    centred by their known shifts, as a phase.
-    """
-
-    precision: Float[Tensor, "o d h"]
+class AbstractMixtureObjective(AbstractObjective):
+    """Squared residual of a mixture's images in units of the noise, with small latents preferred."""
 
     def __init__(
-        self,
-        density: PartMixture | AnchoredMixture,
-        latents: ParticleTable,
-        precision: Float[Tensor, "o d h"],
-        config: Config,
+        self, density: PartMixture | AnchoredMixture, latents: ParticleTable, config: Config
     ) -> None:
         super().__init__()
         self.density = density
         self.latents = latents
         self.config = config
-        self.register_buffer("precision", precision)
+
+    @abstractmethod
+    def misfit(self, z: Float[Tensor, "b z"], batch: Particles) -> Float[Tensor, ""]:
+        """Mean over images of the squared residual, each pair of mates counted twice."""
 
     def terms(self, batch: Particles, seen: int) -> dict[str, Tensor]:
         """``image``, ``latent`` and, in the second stage, ``feature``."""
@@ -52,11 +47,6 @@ class MixtureObjective(AbstractObjective):
         if isinstance(self.density, AnchoredMixture) and self.density.anchors:
             terms["feature"] = self.config.feature_penalty * self.density.feature_offsets.square().sum()
         return terms
-
-    def misfit(self, z: Float[Tensor, "b z"], batch: Particles) -> Float[Tensor, ""]:
-        """Mean over images of the squared residual."""
-        model = self.density.project(z, batch.poses.rotation, batch.grid)
-        return image_error(model, batch, self.precision)
 
     def parameter_groups(self) -> list[dict[str, object]]:
         """Parameters by kind, each kind with its rate."""
@@ -77,6 +67,31 @@ class MixtureObjective(AbstractObjective):
     def tables(self) -> dict[str, ParticleTable]:
         """The latents."""
         return {"latents": self.latents}
+
+
+class MixtureObjective(AbstractMixtureObjective):
+    """Over all pixels of an image, as published.
+
+    The squares are summed over the image's pixels (Parseval: over its Fourier plane, DC left out). Images are
+    centred by their known shifts, as a phase.
+    """
+
+    precision: Float[Tensor, "o d h"]
+
+    def __init__(
+        self,
+        density: PartMixture | AnchoredMixture,
+        latents: ParticleTable,
+        precision: Float[Tensor, "o d h"],
+        config: Config,
+    ) -> None:
+        super().__init__(density, latents, config)
+        self.register_buffer("precision", precision)
+
+    def misfit(self, z: Float[Tensor, "b z"], batch: Particles) -> Float[Tensor, ""]:
+        """Mean over images of the squared residual."""
+        model = self.density.project(z, batch.poses.rotation, batch.grid)
+        return image_error(model, batch, self.precision)
 
 
 def image_error(
@@ -100,8 +115,8 @@ def noise_precision(maps: HalfMaps, config: Config) -> Float[Tensor, "o d h"]:
     return whitening_filter(maps.noise, grid).square()
 
 
-class BandObjective(MixtureObjective):
-    """The same up to some frequency, from images whose low frequencies are in memory.
+class BandObjective(AbstractMixtureObjective):
+    """Up to some frequency, from images whose low frequencies are in memory.
 
     The contrast of each image is the best one, in closed form. Cost grows with the square of the limit, as
     projections are made on a grid no finer than it needs.
@@ -110,7 +125,7 @@ class BandObjective(MixtureObjective):
     def __init__(
         self, density: PartMixture | AnchoredMixture, latents: ParticleTable, scene: Scene, config: Config
     ) -> None:
-        super().__init__(density, latents, torch.zeros(0, 1, 1), config)
+        super().__init__(density, latents, config)
         self.scene = scene
 
     def misfit(self, z: Float[Tensor, "b z"], batch: Particles) -> Float[Tensor, ""]:

@@ -29,7 +29,7 @@ from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.models.table import ParticleTable
 
 
-def reconstruct_fast(stack: ParticleStack, config: Config, run: Run) -> Reconstruction:
+def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Reconstruction:
     """Parts from a coarse mixture at low resolution, then a fine one; latents exact after each round."""
     maps = consensus(stack, config, run)
     scene = scene_of(stack, maps, config, run)
