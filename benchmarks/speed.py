@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,14 @@ from morphem.core.grid import Grid
 from morphem.core.rotations import random_rotations
 from morphem.core.types import Optics, Particles, Poses
 from morphem.engine.descent import Descent, DescentConfig
-from morphem.methods.cryospire.objectives import MixtureObjective
+from morphem.inference.latents import Scene, solve_latents
+from morphem.inference.store import Store, disc
+from morphem.inference.templates import working_grid
+from morphem.methods.cryospire.objectives import BandObjective, MixtureObjective
 from morphem.methods.cryospire.settings import PRESETS, Config, MixtureConfig
+from morphem.methods.cryospire.starting import network
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
+from morphem.models.layers import ProductNetwork
 from morphem.models.table import ParticleTable
 
 PIXEL_SIZE = 1.5  # Å
@@ -42,6 +48,10 @@ CASES = [
     ("paper", 2, 128, 16),
     ("quick", 1, 64, 64),
     ("quick", 2, 64, 16),
+    ("fast", 1, 64, 64),
+    ("fast", 1, 128, 64),
+    ("fast", 2, 64, 64),
+    ("fast", 2, 128, 64),
 ]  # preset, stage, box, batch
 
 
@@ -105,7 +115,7 @@ def random_batch(count: int, grid: Grid) -> Particles:
 def random_mixture(config: Config, stage: int, extent: float) -> PartMixture | AnchoredMixture:
     """A mixture as one finds it in the midst of training: no layer is zero, no Gaussian at the origin."""
     size = sizes(config, stage)
-    widths = config.features, config.latent, (size.hidden, size.layers)
+    widths = config.features, config.latent, network(size, config)
     if stage == 1:
         mixture = PartMixture(size.gaussians, *widths, extent)
         places, features = mixture.centres, mixture.features
@@ -118,14 +128,45 @@ def random_mixture(config: Config, stage: int, extent: float) -> PartMixture | A
         features.normal_(std=config.feature_spread)
         mixture.log_scales.fill_(math.log(size.scale))
         mixture.amplitudes.fill_(size.amplitude)
-        for network in mixture.children():
-            network.get_parameter("last.weight").normal_(std=0.01)
+        for child in mixture.children():
+            last = child.trunk[-1] if isinstance(child, ProductNetwork) else child.get_submodule("last")
+            last.get_parameter("weight").normal_(std=0.01)
     return mixture
 
 
 def sizes(config: Config, stage: int) -> MixtureConfig:
     """The mixture of a stage."""
     return config.parts if stage == 1 else config.fine
+
+
+def drawn_box(config: Config, stage: int, box: int) -> int:
+    """Pixels along a side of the projections that a step draws."""
+    if config.by == "descent":
+        return box
+    return working_grid(Grid(box, PIXEL_SIZE), seen_limit(config, stage, box)).box
+
+
+def seen_limit(config: Config, stage: int, box: int) -> int:
+    """Frequency pixels that a step sees where latents are solved for."""
+    return config.solving.parts_limit if stage == 1 else box // 2 - 1
+
+
+def scene_of(particles: Particles, limit: int, config: Config) -> Scene:
+    """The same images as their low frequencies."""
+    places = disc(particles.grid, limit)
+    values = torch.randn(len(particles.particle), len(places.places), 2).half()
+    noise = torch.ones(1, particles.grid.half)
+    store = Store(values, places, particles.optics, particles.group, noise)
+    spread, prior = config.solving.contrast_spread, config.latent_penalty
+    return Scene(store, particles.poses, particles.particle, limit, spread, prior)
+
+
+def solving_seconds(
+    mixture: PartMixture | AnchoredMixture, latents: ParticleTable, scene: Scene, config: Config, stage: int
+) -> float:
+    """Processor time of solving for the latents of all images as after the rounds of a stage."""
+    how = config.solving.latents if stage == 1 else replace(config.solving.latents, restarts=0)
+    return best_seconds(lambda: solve_latents(mixture, latents.rows, scene, how, None), 2)[0]
 
 
 def operations(config: Config, stage: int, box: int, batch: int) -> dict[str, float]:
@@ -135,9 +176,11 @@ def operations(config: Config, stage: int, box: int, batch: int) -> dict[str, fl
     multiplication and addition forward, three backward (moments 1, x, y along columns). Transforms:
     2.5 N log2 N each for images, projections and the gradient. CTF, ramp and residual: 60 a frequency.
     """
-    size = sizes(config, stage)
+    size, box = sizes(config, stage), drawn_box(config, stage, box)
     pairs = batch * size.gaussians
-    weights = 2 * (size.layers - 1) * size.hidden**2 + (3 + 1) * size.hidden
+    # of products, the last layer's alone are evaluated for every pair
+    inner = 0 if config.networks == "products" else 2 * (size.layers - 1) * size.hidden**2
+    weights = inner + (3 + 1) * (size.layers if config.networks == "products" else size.hidden)
     pixels = (2 * CUTOFF * size.scale * box) ** 2
     return {
         "networks": 6.0 * pairs * weights,
@@ -153,8 +196,15 @@ def measure(preset: str, stage: int, box: int, batch: int) -> dict[str, Any]:
     config, grid = PRESETS[preset], Grid(box, PIXEL_SIZE)
     particles = random_batch(batch, grid)
     latents = ParticleTable(0.1 * torch.randn(batch, config.latent), config.rates.latents)
-    white = torch.ones(1, grid.box, grid.half)
-    objective = MixtureObjective(random_mixture(config, stage, grid.extent), latents, white, config)
+    mixture, solving = random_mixture(config, stage, grid.extent), {}
+    if config.by == "solving":
+        scene = scene_of(particles, seen_limit(config, stage, box), config)
+        objective = BandObjective(mixture, latents, scene, config)
+        seconds = solving_seconds(mixture, latents, scene, config, stage)
+        solving = {"solved_per_processor_second": round(batch / seconds, 1)}
+    else:
+        white = torch.ones(1, grid.box, grid.half)
+        objective = MixtureObjective(mixture, latents, white, config)
     descent = Descent(objective, DescentConfig(epochs=1000, batch_size=batch), batch)
     rate = product_rate()
     used, passed = best_seconds(lambda: descent.step(particles, 1.0), 3)
@@ -169,6 +219,7 @@ def measure(preset: str, stage: int, box: int, batch: int) -> dict[str, Any]:
         "images_per_processor_second": round(batch / used, 1),
         "bound": round(batch / (total / rate), 1),
         "images_per_second": round(batch / passed, 1),
+        **solving,
         "gflop_per_image": {name: round(value * 1e-9 / batch, 4) for name, value in work.items()},
         "achieved_gflops": round(total / used, 1),
         "product_gflops": round(rate, 1),
