@@ -25,6 +25,9 @@ from morphem.methods.cryospire.objectives import BandObjective, best_contrast, i
 from morphem.methods.cryospire.settings import Config, MixtureConfig, SolvingConfig
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.models.table import ParticleTable
+from morphem.report.api import run_method
+from morphem.report.infer import infer
+from morphem.report.options import Preparation
 from morphem.simulate.hinge import hinge
 from morphem.simulate.options import Conditions
 from morphem.simulate.particles import simulate
@@ -192,3 +195,20 @@ def test_known_latents_stay_as_they_are(stack: ParticleStack, tmp_path: Path):
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]):
     with pytest.raises(ValueError, match="a round is made at least"):
         SolvingConfig(**wrong)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_finished_run_finds_the_latents_of_particles_as_if_it_never_saw_them(
+    stack: ParticleStack, tmp_path: Path
+):
+    solving = replace(SMALL.solving, latents=LatentConfig(prototypes=8, first_steps=6, steps=6, limit=LIMIT))
+    config = replace(SMALL, solving=solving)
+    opened, bright = open_run(tmp_path / "run", config, stack), Preparation(sign=1.0)
+    known = run_method("cryospire", stack, config, opened, bright).latents
+    placed = infer(
+        tmp_path / "run", stack.select(torch.arange(40, 100)), tmp_path / "placed", "search", bright
+    )
+    assert placed.latents.shape == (60, 2)
+    away = (placed.latents - known[40:]).norm(dim=1)
+    # after one pass the posterior is wide and of several peaks; by chance half are farther than 1.2
+    assert float(away.median()) < 0.4 * float(known.std(0).norm())
+    assert np.isfinite(np.load(tmp_path / "placed" / "latents_std.npy")).all()
