@@ -188,8 +188,11 @@ def by_morphem(given: argparse.Namespace, data: Path, folder: Path) -> Made:
     command += told(given.oracle, data, folder)
     used = measured(command, folder / "reconstruct.log", environment(given.threads))
     config = json.loads((run / "run.json").read_text(encoding="utf-8"))["identity"]["config"]
-    epochs = sum(
-        stage["epochs"] for stage in config.values() if isinstance(stage, dict) and "epochs" in stage
+    rounds = config["solving"]["rounds"] if config.get("by") == "solving" else 1
+    epochs = rounds * sum(
+        stage["epochs"]
+        for name, stage in config.items()
+        if isinstance(stage, dict) and "epochs" in stage and (name != "pose_descent" or config["pose_rounds"])
     )
     seen = counted(data) * max(epochs, 1)
     return Made(run, [used], {"epochs": epochs or None, "images_per_second": round(seen / used.seconds, 1)})

@@ -44,6 +44,7 @@ _SHORT = {
 _KINDS = (
     "backprojection",
     "quick",
+    "fast",
     "true latents",
     "cryodrgn",
     "true parts",

@@ -5,15 +5,13 @@ What Gauss–Newton over latents asks for: the image, and one image for each coo
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from morphem.core.grid import Grid
 from morphem.core.types import GaussianMixture
-from morphem.physics.gaussians import NEGLIGIBLE
+from morphem.physics.gaussians import as_array, in_pixels, profile
 
 TABLE_ELEMENTS = 1 << 24  # of the largest table in the dense evaluation: 64 MB of float32
 
@@ -38,8 +36,8 @@ def project_gaussians_with_slopes(
         return project_gaussians_with_slopes_dense(mixture, velocities, slopes, rotation, grid)
     from morphem.physics.kernels.gaussian_slopes import splat_slopes
 
-    view, amplitudes, scales = (_as_array(t) for t in _in_pixels(mixture, rotation, grid))
-    moves, gains = _as_array(_moves_in_pixels(velocities, rotation, grid)), _as_array(slopes)
+    view, amplitudes, scales = (as_array(t) for t in in_pixels(mixture, rotation, grid))
+    moves, gains = as_array(_moves_in_pixels(velocities, rotation, grid)), as_array(slopes)
     drawn = splat_slopes((view, amplitudes, scales), moves, gains, grid.box, cutoff, torch.get_num_threads())
     return torch.from_numpy(drawn)
 
@@ -57,7 +55,7 @@ def project_gaussians_with_slopes_dense(
     ``Yᵀ (ṁ X + m vx dx/s² X) + (dy Y)ᵀ (m vy/s² X)`` with profiles X and Y, all channels side by side in one
     matrix product a block of Gaussians. Cost: 4·g·k·d² operations an image.
     """
-    view, amplitudes, scales = _in_pixels(mixture, rotation, grid)
+    view, amplitudes, scales = in_pixels(mixture, rotation, grid)
     moves = _moves_in_pixels(velocities, rotation, grid) * (amplitudes / scales.square())[:, None, :, None]
     still = moves.new_zeros(len(view), 1, view.shape[1], 2)
     moves = torch.cat([still, moves], 1).movedim(1, 2)[..., None]
@@ -67,36 +65,15 @@ def project_gaussians_with_slopes_dense(
     part = max(1, TABLE_ELEMENTS // max(1, images[:, 0].numel()))
     for first in range(0, view.shape[1], part):
         these = slice(first, first + part)
-        from_x, x = _profile(view[:, these, 0], scales[these], axis)
-        from_y, y = _profile(view[:, these, 1], scales[these], axis)
+        from_x, x = profile(view[:, these, 0], scales[these], axis)
+        from_y, y = profile(view[:, these, 1], scales[these], axis)
         x, dx = x[:, :, None], (x * from_x)[:, :, None]
         images.baddbmm_(y.mT, (gains[:, these] * x + moves[:, these, :, 0] * dx).flatten(2))
         images.baddbmm_((y * from_y).mT, (moves[:, these, :, 1] * x).flatten(2))
     return images.unflatten(2, (-1, grid.box)).movedim(1, 2).contiguous()
 
 
-def _in_pixels(
-    mixture: GaussianMixture, rotation: Float[Tensor, "b 3 3"], grid: Grid
-) -> tuple[Float[Tensor, "b g 2"], Float[Tensor, "b g"], Float[Tensor, "g"]]:
-    """Where each Gaussian falls in each image (array index), its amplitude there, and widths in pixels."""
-    view = mixture.centres @ rotation[:, :2].mT / grid.pixel_size + grid.box // 2
-    return view, mixture.amplitudes.expand(view.shape[:2]), mixture.scales / grid.pixel_size
-
-
 def _moves_in_pixels(
     velocities: Float[Tensor, "b q g 3"], rotation: Float[Tensor, "b 3 3"], grid: Grid
 ) -> Float[Tensor, "b q g 2"]:
     return velocities @ rotation[:, None, :2].mT / grid.pixel_size
-
-
-def _as_array(values: Float[Tensor, "..."]) -> Any:
-    return values.detach().contiguous().numpy()
-
-
-def _profile(
-    position: Float[Tensor, "b g"], scales: Float[Tensor, "g"], axis: Float[Tensor, "d"]
-) -> tuple[Float[Tensor, "b g d"], Float[Tensor, "b g d"]]:
-    """Distance of each pixel from each Gaussian along one axis, and the Gaussian there."""
-    offset = axis - position[..., None]
-    exponent = -0.5 * (offset / scales[:, None]).square()
-    return offset, exponent.clamp(min=NEGLIGIBLE).exp()

@@ -36,7 +36,7 @@ def project_gaussians(
     so memory does not grow with the number of Gaussians. Cost: 2·g·d² operations an image, thrice that with
     gradients.
     """
-    return _Separable.apply(*_in_pixels(mixture, rotation, grid), grid.box)
+    return _Separable.apply(*in_pixels(mixture, rotation, grid), grid.box)
 
 
 def project_gaussians_windowed(
@@ -49,7 +49,7 @@ def project_gaussians_windowed(
     box. Results are the same on every run and for every number of threads. Its gradient is that of the drawn
     pixels, and passes once.
     """
-    return _Windowed.apply(*_in_pixels(mixture, rotation, grid), grid.box, cutoff)
+    return _Windowed.apply(*in_pixels(mixture, rotation, grid), grid.box, cutoff)
 
 
 def gaussian_slices(
@@ -60,7 +60,7 @@ def gaussian_slices(
     Band-limited, hence right for Gaussians narrower than 0.8 pixels, whose sampled projection aliases;
     periodic in the box. Its profiles take g·d numbers an image: for small mixtures, and as a reference.
     """
-    view, amplitudes, scales = _in_pixels(mixture, rotation, grid)
+    view, amplitudes, scales = in_pixels(mixture, rotation, grid)
     k = torch.fft.fftfreq(grid.box, device=view.device, dtype=view.dtype)
     positions = view - grid.box // 2
     y = _wave(positions[..., 1], scales, k)
@@ -79,7 +79,7 @@ def project_gaussians_gridded(
     are equal. Others are interpolated between ``classes`` widths: with 6, over a factor of two, values stay
     within 1e-4 and gradients within 5e-3; from 0.5 to 2 pixels it takes 8 for 1e-4 and 2e-2.
     """
-    view, amplitudes, scales = _in_pixels(mixture, rotation, grid)
+    view, amplitudes, scales = in_pixels(mixture, rotation, grid)
     nodes = _width_classes(scales, classes)
     weights = amplitudes * 2 * torch.pi * scales.square()
     squared = (grid.frequencies(view.device).to(view.dtype) * grid.pixel_size).square().sum(-1)
@@ -105,7 +105,7 @@ def rasterise(mixture: GaussianMixture, grid: Grid) -> Volume:
     return Volume(torch.cat(slabs), grid)
 
 
-def _in_pixels(
+def in_pixels(
     mixture: GaussianMixture, rotation: Float[Tensor, "b 3 3"], grid: Grid
 ) -> tuple[Float[Tensor, "b g 2"], Float[Tensor, "b g"], Float[Tensor, "g"]]:
     """Where each Gaussian falls in each image (array index), its amplitude there, and widths in pixels."""
@@ -133,8 +133,8 @@ class _Separable(torch.autograd.Function):
         images = view.new_zeros(len(view), box, box)
         axis = _pixel_axis(box, view)
         for rows, part in _blocks(view, box):
-            _, x = _profile(view[rows, part, 0], scales[part], axis)
-            _, y = _profile(view[rows, part, 1], scales[part], axis)
+            _, x = profile(view[rows, part, 0], scales[part], axis)
+            _, y = profile(view[rows, part, 1], scales[part], axis)
             images[rows].baddbmm_(y.mul_(amplitudes[rows, part, None]).mT, x)
         return images
 
@@ -149,8 +149,8 @@ class _Separable(torch.autograd.Function):
         axis = _pixel_axis(images.shape[-1], view)
         to_view, to_amplitudes, spreads = (torch.empty_like(t) for t in (view, amplitudes, amplitudes))
         for rows, part in _blocks(view, len(axis)):
-            from_x, x = _profile(view[rows, part, 0], scales[part], axis)
-            from_y, y = _profile(view[rows, part, 1], scales[part], axis)
+            from_x, x = profile(view[rows, part, 0], scales[part], axis)
+            from_y, y = profile(view[rows, part, 1], scales[part], axis)
             under_x = torch.bmm(x, images[rows].mT).mul_(y)
             under_y = torch.bmm(y, images[rows]).mul_(x)
             to_amplitudes[rows, part] = under_x.sum(-1)
@@ -179,7 +179,7 @@ class _Windowed(torch.autograd.Function):
 
         ctx.save_for_backward(view, amplitudes, scales)
         ctx.cutoff = cutoff
-        mixture = _as_array(view), _as_array(amplitudes), _as_array(scales)
+        mixture = as_array(view), as_array(amplitudes), as_array(scales)
         return torch.from_numpy(splat(mixture, box, cutoff, torch.get_num_threads()))
 
     @staticmethod
@@ -191,13 +191,14 @@ class _Windowed(torch.autograd.Function):
         from morphem.physics.kernels.windowed_gaussians import splat_gradient
 
         view, amplitudes, scales = ctx.saved_tensors
-        mixture = _as_array(view), _as_array(amplitudes), _as_array(scales)
-        results = splat_gradient(mixture, _as_array(upstream[0]), ctx.cutoff, torch.get_num_threads())
+        mixture = as_array(view), as_array(amplitudes), as_array(scales)
+        results = splat_gradient(mixture, as_array(upstream[0]), ctx.cutoff, torch.get_num_threads())
         to_view, to_amplitudes, to_scales = (torch.from_numpy(result) for result in results)
         return to_view, to_amplitudes, to_scales.sum(0), None, None
 
 
-def _as_array(values: Float[Tensor, "..."]) -> Any:
+def as_array(values: Float[Tensor, "..."]) -> Any:
+    """The same numbers for a compiled loop."""
     if values.device.type != "cpu":
         raise ValueError(f"mixture on {values.device}, but this runs on the CPU only; use project_gaussians")
     return values.detach().contiguous().numpy()
@@ -213,7 +214,7 @@ def _blocks(view: Float[Tensor, "b g 2"], box: int) -> Iterator[tuple[slice, sli
             yield slice(row, row + rows), slice(first, first + part)
 
 
-def _profile(
+def profile(
     position: Float[Tensor, "b g"], scales: Float[Tensor, "g"], axis: Float[Tensor, "d"]
 ) -> tuple[Float[Tensor, "b g d"], Float[Tensor, "b g d"]]:
     """Distance of each pixel from each Gaussian along one axis, and the Gaussian there."""
