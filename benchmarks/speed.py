@@ -28,7 +28,7 @@ from morphem.core.grid import Grid
 from morphem.core.rotations import random_rotations
 from morphem.core.types import Optics, Particles, Poses
 from morphem.engine.descent import Descent, DescentConfig
-from morphem.inference.latents import Scene, solve_latents
+from morphem.inference.latents import Scene, solve_latents, weak_prior
 from morphem.inference.store import Store, disc
 from morphem.inference.templates import working_grid
 from morphem.methods.cryospire.objectives import BandObjective, MixtureObjective
@@ -157,7 +157,8 @@ def scene_of(particles: Particles, limit: int, config: Config) -> Scene:
     values = torch.randn(len(particles.particle), len(places.places), 2).half()
     noise = torch.ones(1, particles.grid.half)
     store = Store(values, places, particles.optics, particles.group, noise)
-    spread, prior = config.solving.contrast_spread, config.latent_penalty
+    spread = config.solving.contrast_spread
+    prior = weak_prior(config.latent, config.latent_penalty)
     return Scene(store, particles.poses, particles.particle, limit, spread, prior)
 
 

@@ -72,6 +72,24 @@ class Solved(PerParticle):
 
 
 @dataclass(frozen=True)
+class Prior:
+    """What is known of a latent before its images are seen: a normal distribution.
+
+    Attributes:
+        mean: Where it is.
+        precision: Inverse covariance.
+    """
+
+    mean: Float[Tensor, "z"]
+    precision: Float[Tensor, "z z"]
+
+    def log(self, z: Float[Tensor, "b z"]) -> Float[Tensor, "b"]:
+        """Log-density, up to a constant."""
+        away = z - self.mean
+        return -((away @ self.precision) * away).sum(1) / 2
+
+
+@dataclass(frozen=True)
 class Scene:
     """Images at known poses.
 
@@ -81,7 +99,7 @@ class Scene:
         particle: Of each image; images of one particle share a latent.
         limit: Finest frequency used, frequency pixels.
         contrast_spread: Standard deviation of the contrast about 1; 0 where all images have the same.
-        prior: Precision of each latent about zero.
+        prior: Of every latent.
     """
 
     store: Store
@@ -89,7 +107,7 @@ class Scene:
     particle: Int[Tensor, "n"]
     limit: int
     contrast_spread: float
-    prior: float
+    prior: Prior
 
 
 def solve_latents(
@@ -198,7 +216,7 @@ class _Solver:
         power, match = flat.square().sum(2), (flat @ seen[..., None])[..., 0]
         pairs = torch.stack([power, match, match, seen.square().sum(1)[:, None].expand_as(power)], -1)
         score = profile(pairs.view(-1, 2, 2), self.scene.contrast_spread).score.view_as(power)
-        score = sights.of_each(score) - self.scene.prior / 2 * self.prototypes.square().sum(1)
+        score = sights.of_each(score) + self.scene.prior.log(self.prototypes)
         for choice in score.topk(self.config.restarts).indices.T:
             yield self.prototypes[choice]
 
@@ -219,9 +237,9 @@ class _Solver:
         found = profile(columns @ columns.mT, self.scene.contrast_spread)
         prior = self.scene.prior
         # twice: Σ|y − c x|² counts both parts of a coefficient, of variance one half each
-        curvature = sights.of_each(2 * found.curvature) + prior * torch.eye(z.shape[1])
-        pull = sights.of_each(2 * found.pull) - prior * z
-        score = sights.of_each(found.score) - prior / 2 * z.square().sum(1)
+        curvature = sights.of_each(2 * found.curvature) + prior.precision
+        pull = sights.of_each(2 * found.pull) - (z - prior.mean) @ prior.precision
+        score = sights.of_each(found.score) + prior.log(z)
         images = sights.of_each(torch.ones_like(found.score)).clamp(min=1)
         contrast = sights.of_each(found.contrast) / images
         return _Judged(Solved(z, torch.linalg.inv(curvature), score, contrast), pull, curvature)
@@ -248,6 +266,21 @@ class _Solver:
         ]
         whole = [Volume(each.voxels, self.grid) for each in volumes]
         return templates(whole, self.scene.store.disc, limit)
+
+
+def weak_prior(width: int, precision: float) -> Prior:
+    """One precision about zero for each number of a latent."""
+    return Prior(torch.zeros(width), precision * torch.eye(width))
+
+
+def population_prior(solved: Solved) -> Prior:
+    """How latents are spread over the particles: their means, and what their posteriors leave open.
+
+    One step of expectation–maximisation of a normal prior. Where few images tell a latent, that pulls it
+    towards those of other particles, and numbers that no image tells vanish.
+    """
+    covariance = torch.cov(solved.mean.mT).view_as(solved.covariance[0]) + solved.covariance.mean(0)
+    return Prior(solved.mean.mean(0), torch.linalg.inv(covariance))
 
 
 def at_disc(spectra: Complex[Tensor, "*b d h"], store: Store, limit: int) -> Complex[Tensor, "*b m"]:

@@ -12,7 +12,16 @@ from torch.nn import Linear
 from morphem.core.grid import Grid
 from morphem.core.rotations import random_rotations
 from morphem.core.types import Poses
-from morphem.inference.latents import LatentConfig, Scene, Solved, project_at_disc, prototypes, solve_latents
+from morphem.inference.latents import (
+    LatentConfig,
+    Scene,
+    Solved,
+    population_prior,
+    project_at_disc,
+    prototypes,
+    solve_latents,
+    weak_prior,
+)
 from morphem.inference.search import ramps
 from morphem.inference.store import Coefficients, Store, disc
 from morphem.models.gaussian_density import PartMixture
@@ -78,7 +87,7 @@ def scene_of(
     places, noise = disc(GRID, LIMIT), torch.linspace(2, 0.5, GRID.half)[None]
     nothing = torch.zeros(n, len(places.places), 2, dtype=torch.float16)
     store = Store(nothing, places, optics_of(n, generator), torch.zeros(n, dtype=torch.long), noise)
-    scene = Scene(store, poses, particle, LIMIT, 0.0, 1.0)
+    scene = Scene(store, poses, particle, LIMIT, 0.0, weak_prior(z.shape[1], 1.0))
     rows = store.read(torch.arange(n), LIMIT)
     clean = contrast * expected(density, z[particle], scene, torch.arange(n), rows)
     grain = torch.randn(*clean.shape, 2, generator=generator) * 0.5**0.5
@@ -101,7 +110,7 @@ def log_posterior(density: PartMixture, z: Tensor, scene: Scene) -> Tensor:
     residual = images.values - expected(density, z[scene.particle], scene, rows, images)
     gained = images.values.abs().square().sum(1) - residual.abs().square().sum(1)
     total = torch.zeros(len(z)).index_add(0, scene.particle, gained)
-    return total - scene.prior / 2 * z.square().sum(1)
+    return total + scene.prior.log(z)
 
 
 def latents(count: int, width: int = 2) -> Tensor:
@@ -150,7 +159,7 @@ def test_no_latent_is_likelier_nearby():
 def test_a_particle_in_the_wrong_cluster_is_only_found_from_another_start():
     density = linear(15.0)
     z = torch.cat([torch.full((30, 1), -2.0), torch.full((30, 1), 2.0)]) + 0.2 * latents(60, 1)
-    scene = replace(scene_of(density, z, 3.0), prior=0.1)
+    scene = replace(scene_of(density, z, 3.0), prior=weak_prior(z.shape[1], 0.1))
     start = z.clone()
     start[[3, 40]] *= -1
     stuck = solve_latents(density, start, scene, CLIMB, None)
@@ -240,3 +249,18 @@ def test_prototypes_are_no_more_than_there_are_latents():
 def test_numbers_of_starts_and_steps_that_make_no_sense_are_refused(wrong: dict[str, int]):
     with pytest.raises(ValueError, match="restarts are some of the prototypes"):
         LatentConfig(**wrong)
+
+
+def test_the_prior_of_a_population_is_its_own_spread():
+    generator = torch.Generator().manual_seed(0)
+    mean, noise = torch.tensor([1.0, -2.0]), torch.tensor([0.3, 0.9])
+    true = mean + torch.randn(20_000, 2, generator=generator) * torch.tensor([2.0, 0.5])
+    seen = true + noise * torch.randn(20_000, 2, generator=generator)
+    # posterior means and covariances of normal latents seen with normal noise
+    gain = torch.tensor([4.0, 0.25]) / (torch.tensor([4.0, 0.25]) + noise.square())
+    covariance = torch.diag(gain * noise.square()).expand(20_000, 2, 2)
+    solved = Solved(mean + gain * (seen - mean), covariance, torch.zeros(20_000), torch.ones(20_000))
+    prior = population_prior(solved)
+    torch.testing.assert_close(prior.mean, mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(prior.precision, torch.diag(torch.tensor([0.25, 4.0])), atol=0.1, rtol=0.05)
+    assert float(prior.log(mean[None])) == pytest.approx(0, abs=1e-2)

@@ -18,7 +18,7 @@ from morphem.engine.descend import DescentConfig
 from morphem.engine.files import read_json
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import open_run
-from morphem.inference.latents import LatentConfig, Scene
+from morphem.inference.latents import LatentConfig, Scene, weak_prior
 from morphem.inference.store import collect
 from morphem.methods import cryospire
 from morphem.methods.cryospire.objectives import BandObjective, best_contrast, image_error
@@ -60,7 +60,9 @@ def stack() -> ParticleStack:
 def scene(stack: ParticleStack) -> Scene:
     """The images to less than their store holds, their noise of a power that falls."""
     noise = torch.linspace(2, 0.5, GRID.half)[None]
-    return Scene(collect(stack, LIMIT + 2, noise), stack.poses, stack.particle, LIMIT, 0.0, 0.2)
+    return Scene(
+        collect(stack, LIMIT + 2, noise), stack.poses, stack.particle, LIMIT, 0.0, weak_prior(2, 0.2)
+    )
 
 
 def mixture(kind: str) -> PartMixture | AnchoredMixture:
@@ -173,8 +175,6 @@ def test_a_run_ends_with_latents_their_deviations_and_parts(folder: Path):
     assert np.isfinite(latents).all()
     assert np.isfinite(deviations).all()
     assert (deviations > 0).all()
-    # none is less certain than the prior
-    assert (deviations <= SMALL.latent_penalty**-0.5 * 1.001).all()
     assert read_json(folder / "parts.json")["parts"]
 
 

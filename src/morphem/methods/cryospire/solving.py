@@ -18,7 +18,7 @@ from morphem.engine.parts import write_parts
 from morphem.engine.ranks import is_main
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run
-from morphem.inference.latents import Scene, Solved, solve_latents
+from morphem.inference.latents import Scene, Solved, population_prior, solve_latents, weak_prior
 from morphem.inference.passes import remembered
 from morphem.inference.store import collect
 from morphem.methods.cryospire.objectives import BandObjective
@@ -32,11 +32,12 @@ from morphem.models.table import ParticleTable
 def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Reconstruction:
     """Parts from a coarse mixture at low resolution, then a fine one; latents exact after each round."""
     maps = consensus(stack, config, run)
-    scene = scene_of(stack, maps, config, run)
     latents = initial_latents(stack.n_particles, config)
+    scene = scene_of(stack, maps, latents.rows.shape[1], config, run)
     coarse = initial_parts(start_map(maps, config), replace(config, latent=latents.rows.shape[1]))
     low = replace(scene, limit=min(config.solving.parts_limit, scene.limit))
-    alternated(coarse, latents, (stack, low), config, (config.parts_descent, run, "parts"))
+    found = alternated(coarse, latents, (stack, low), config, (config.parts_descent, run, "parts"))
+    scene = scene if found is None else replace(scene, prior=population_prior(found))
     # all that they may still lose is noise: they stay while the fine mixture descends, and no start but
     # their own is worth its price
     held = ParticleTable(latents.rows, 0.0)
@@ -50,13 +51,13 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     return Reconstruction(stack.poses, held.rows, fine, stack.grid, run.history(), run.provenance())
 
 
-def scene_of(stack: ParticleStack, maps: HalfMaps, config: Config, run: Run) -> Scene:
+def scene_of(stack: ParticleStack, maps: HalfMaps, width: int, config: Config, run: Run) -> Scene:
     """The images, to where the halves of their consensus agree."""
     by = sight(maps, config)
     store = collect(stack, by.limit, by.noise, run)
     # a penalty of squares summed over pixels, of which each has variance 1, is twice a log-probability
-    spread, prior = config.solving.contrast_spread, config.latent_penalty
-    return Scene(store, stack.poses, stack.particle, by.limit, spread, prior)
+    prior = weak_prior(width, config.latent_penalty)
+    return Scene(store, stack.poses, stack.particle, by.limit, config.solving.contrast_spread, prior)
 
 
 def alternated(
@@ -66,7 +67,10 @@ def alternated(
     config: Config,
     how: tuple[DescentConfig, Run, str],
 ) -> Solved | None:
-    """Rounds of descent and of latents, which go into the table; none are found where they are known."""
+    """Rounds of descent and of latents, which go into the table; none are found where they are known.
+
+    From the second on, what is known of a latent beforehand is how the first ones were spread.
+    """
     (stack, scene), (descent, run, name) = seen, how
     solved = None
     for number in range(1, config.solving.rounds + 1):
@@ -76,6 +80,7 @@ def alternated(
         if config.known_latents is None:
             solved = solved_once(density, latents, scene, config, run.stage(f"{name}-{number}-latents"))
             latents.rows.copy_(solved.mean)
+            scene = replace(scene, prior=population_prior(solved))
     return solved
 
 
@@ -98,10 +103,11 @@ def infer(stack: ParticleStack, source: Run, known: Reconstruction, config: Conf
     """
     density = known.density
     assert isinstance(density, AnchoredMixture)
-    _, record = source.stage(f"fine-{config.solving.rounds}-latents").load_result()
+    tensors, record = source.stage(f"fine-{config.solving.rounds}-latents").load_result()
     limit = record["identity"]["limit"]
     store = collect(stack, limit, background_noise(stack, torch.arange(len(stack)), run), run)
-    spread, prior = config.solving.contrast_spread, config.latent_penalty
+    seen = Solved(**tensors)
+    spread, prior = config.solving.contrast_spread, population_prior(seen)
     scene = Scene(store, stack.poses, stack.particle, limit, spread, prior)
     start = known.latents.mean(0).expand(stack.n_particles, -1).contiguous()
     return solve_latents(density, start, scene, config.solving.latents, run, known.latents)
