@@ -53,6 +53,7 @@ def part_labels(density: AnchoredMixture, latents: Float[Tensor, "p z"], grid: G
     return labels
 
 
+@torch.no_grad()
 def part_table(density: AnchoredMixture, latents: Float[Tensor, "p z"]) -> list[dict[str, Any]]:
     """What each part is and does; lengths in Å, occupancies at the 5th, 50th and 95th percentile."""
     some = latents[:: max(1, len(latents) // _SAMPLED)]
@@ -85,7 +86,8 @@ def _motion(
     home: Float[Tensor, "m 3"], moved: Float[Tensor, "b m 3"], mass: Float[Tensor, "m"]
 ) -> tuple[Float[Tensor, "3"], Float[Tensor, "b"], Float[Tensor, "b"]]:
     """Centre of mass at rest, how far it is from there, and the angle of the best rigid turn (Kabsch)."""
-    share = mass / mass.sum()
+    # of a part that the data switched off, every Gaussian counts alike
+    share = mass / mass.sum() if mass.any() else torch.full_like(mass, 1 / len(mass))
     centre, centres = share @ home, torch.einsum("m,bmi->bi", share, moved)
     covariance = torch.einsum("m,bmi,mj->bij", share, moved - centres[:, None], home - centre)
     turn = nearest_rotation(covariance)
