@@ -212,3 +212,13 @@ def test_a_finished_run_finds_the_latents_of_particles_as_if_it_never_saw_them(
     # after one pass the posterior is wide and of several peaks; by chance half are farther than 1.2
     assert float(away.median()) < 0.4 * float(known.std(0).norm())
     assert np.isfinite(np.load(tmp_path / "placed" / "latents_std.npy")).all()
+
+
+def test_poses_are_refined_in_the_fine_mixture_where_that_is_asked(stack: ParticleStack, tmp_path: Path):
+    config = replace(SMALL, pose_rounds=1, pose_descent=ONCE)
+    found = cryospire.reconstruct(stack, config, open_run(tmp_path, config, stack))
+    moved = (found.poses.shift - stack.poses.shift).norm(dim=1)
+    assert 0 < float(moved.median()) < 2 * GRID.pixel_size
+    assert found.latents.isfinite().all()
+    assert (tmp_path / "stages" / "posed-1-1-latents" / "result.safetensors").exists()
+    assert np.isfinite(np.load(tmp_path / "latents_std.npy")).all()

@@ -19,7 +19,7 @@ from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run
 from morphem.inference.density_poses import Sight, refine_in_density
 from morphem.inference.passes import remembered
-from morphem.methods.cryospire.objectives import MixtureObjective, noise_precision
+from morphem.methods.cryospire.objectives import AbstractMixtureObjective, MixtureObjective, noise_precision
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, start_map
 from morphem.metrics.fsc import crossing
@@ -66,7 +66,7 @@ def sight(maps: HalfMaps, config: Config) -> Sight:
 
 
 def posed_in(
-    fitted: MixtureObjective, stack: ParticleStack, by: Sight, run: Run, number: int
+    fitted: AbstractMixtureObjective, stack: ParticleStack, by: Sight, run: Run, number: int
 ) -> ParticleStack:
     """The particles with poses refined in a fitted mixture, once a run and round."""
 

@@ -22,7 +22,7 @@ from morphem.inference.latents import Scene, Solved, population_prior, solve_lat
 from morphem.inference.passes import remembered
 from morphem.inference.store import collect
 from morphem.methods.cryospire.objectives import BandObjective
-from morphem.methods.cryospire.published import consensus, sight
+from morphem.methods.cryospire.published import consensus, posed_in, sight
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, start_map
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
@@ -45,6 +45,14 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     fine = anchored(coarse, held.rows, maps.mean.grid, config)
     config = replace(config, solving=near)
     solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"))
+    once = replace(config, solving=replace(near, rounds=1))
+    for number in range(1, config.pose_rounds + 1):
+        fitted = BandObjective(fine, held, scene, config)
+        stack = posed_in(fitted, stack, sight(maps, config), run, number)
+        scene = replace(scene, poses=stack.poses)
+        scene = scene if solved is None else replace(scene, prior=population_prior(solved))
+        how = (config.pose_descent, run, f"posed-{number}")
+        solved = alternated(fine, held, (stack, scene), once, how)
     if solved is not None:
         write_spread(solved, run)
     write_parts(fine, held.rows, stack.grid, run.root)
