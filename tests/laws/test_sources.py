@@ -61,6 +61,12 @@ def test_the_package_stays_within_its_budget():
     assert total <= PACKAGE_LINES
 
 
+def test_no_two_test_files_share_a_name():
+    # pytest would import one of them for both
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_the_published_budget_is_the_one_that_is_kept():
     contributing = (PACKAGE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert f"{PACKAGE_LINES:,} lines" in contributing
