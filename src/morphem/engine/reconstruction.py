@@ -26,6 +26,13 @@ from morphem.models.density import AbstractDensity, load_density, save_density
 _LOG = logging.getLogger("morphem")
 
 
+def write_spread(folder: Path, covariance: Float[Tensor, "p z z"]) -> None:
+    """Standard deviations of latents as ``latents_std.npy``."""
+    if ranks.is_main():
+        with atomic_path(folder / "latents_std.npy") as temporary:
+            np.save(temporary, covariance.diagonal(dim1=1, dim2=2).sqrt().numpy(), allow_pickle=False)
+
+
 @dataclass(frozen=True)
 class Reconstruction:
     """What a method finds in a particle set.

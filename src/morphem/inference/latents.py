@@ -13,22 +13,19 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from morphem.core.fourier import to_fourier
-from morphem.core.types import GaussianMixture, PerParticle, Poses, Volume
+from morphem.core.types import GaussianMixture, PerParticle, Poses
 from morphem.engine.run import Run
 from morphem.inference.passes import blocks, put, shared
-from morphem.inference.refine import chosen, profile
+from morphem.inference.refine import chosen, next_damping, profile
 from morphem.inference.search import ramps
 from morphem.inference.store import Coefficients, Store
 from morphem.inference.templates import Templates, templates, working_grid
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.models.latent_slopes import mixture_slopes
 from morphem.physics.gaussian_slopes import project_gaussians_with_slopes
-from morphem.physics.gaussians import project_gaussians, project_gaussians_windowed, rasterise
 
 _BLOCK = 48  # particles solved at a time
 _STEP = 1e-2  # of central differences, in standard deviations of the latents
-_TIMID, _BOLD = 1e-3, 1e6  # range of the damping, as a share of the curvature
-_SMALLER, _LARGER = 0.2, 8.0  # factors on it after a step that helped, and one that did not
 _SAMPLED = 10_000  # latents from which prototypes are made
 
 Mixture = PartMixture | AnchoredMixture
@@ -229,7 +226,7 @@ class _Solver:
             there = self._judged(sights, here.solved.mean + torch.linalg.solve(damped, here.pull))
             better = there.solved.score > here.solved.score
             here = chosen(better, there, here)
-            damping = (damping * torch.where(better, _SMALLER, _LARGER)).clamp(_TIMID, _BOLD)
+            damping = next_damping(damping, better)
         return here
 
     def _judged(self, sights: _Sights, z: Float[Tensor, "b z"]) -> _Judged:
@@ -259,13 +256,8 @@ class _Solver:
 
     def _templates(self) -> Templates:
         limit = min(self.config.limit, self.scene.limit)
-        mixture = self.density.mixture(self.prototypes)
-        volumes = [
-            rasterise(GaussianMixture(centres, mixture.scales, amplitudes), self.grid)
-            for centres, amplitudes in zip(mixture.centres, mixture.amplitudes, strict=True)
-        ]
-        whole = [Volume(each.voxels, self.grid) for each in volumes]
-        return templates(whole, self.scene.store.disc, limit)
+        volumes = [self.density.volume(z, self.grid) for z in self.prototypes]
+        return templates(volumes, self.scene.store.disc, limit)
 
 
 def weak_prior(width: int, precision: float) -> Prior:
@@ -296,8 +288,7 @@ def project_at_disc(
 ) -> Complex[Tensor, "b m"]:
     """Coefficients of the projections of each latent's density, with gradients; shifts are left out."""
     grid = working_grid(store.disc.grid, limit)
-    project = project_gaussians_windowed if z.device.type == "cpu" else project_gaussians
-    return at_disc(to_fourier(project(density.mixture(z), poses.rotation, grid)), store, limit)
+    return at_disc(density.project(z, poses.rotation, grid), store, limit)
 
 
 def prototypes(latents: Float[Tensor, "p z"], count: int) -> Float[Tensor, "k z"]:

@@ -100,7 +100,7 @@ def refine(images: Coefficients, model: Products, start: Poses, steps: int, spre
         tried = _judged(model(there, images), there, spread)
         better = tried.fit.score > here.fit.score
         here = chosen(better, tried, here)
-        damping = (damping * torch.where(better, _SMALLER, _LARGER)).clamp(_TIMID, _BOLD)
+        damping = next_damping(damping, better)
     return here.fit
 
 
@@ -143,8 +143,7 @@ def profile(gram: Float[Tensor, "b k k"], spread: float) -> Profile:
     q = gram.shape[-1] - 2
     known = spread**-2 / 2 if spread else math.inf
     power = gram[:, q, q] + known
-    free = ((gram[:, q, q + 1] + known) / power.clamp(min=1e-30)).clamp(min=0)
-    contrast = free if spread else torch.ones_like(power)
+    contrast = likeliest_contrast(gram[:, q, q], gram[:, q, q + 1], spread)
     fall = known * (contrast - 1).square() if spread else torch.zeros_like(power)
     score = 2 * contrast * gram[:, q, q + 1] - contrast.square() * gram[:, q, q] - fall
     slopes = contrast[:, None] * gram[:, :q, q]
@@ -152,6 +151,21 @@ def profile(gram: Float[Tensor, "b k k"], spread: float) -> Profile:
     curvature = contrast.square()[:, None, None] * gram[:, :q, :q]
     curvature = curvature - slopes[:, :, None] * slopes[:, None] / power.clamp(min=1e-30)[:, None, None]
     return Profile(contrast, score, pull, curvature)
+
+
+def likeliest_contrast(
+    power: Float[Tensor, "b"], match: Float[Tensor, "b"], spread: float
+) -> Float[Tensor, "b"]:
+    """Best factor on a model, from its square and its product with the image; not below 0."""
+    if not spread:
+        return torch.ones_like(power)
+    known = spread**-2 / 2
+    return ((match + known) / (power + known).clamp(min=1e-30)).clamp(min=0)
+
+
+def next_damping(damping: Float[Tensor, "b"], better: Bool[Tensor, "b"]) -> Float[Tensor, "b"]:
+    """Less after a step that helped, more after one that did not."""
+    return (damping * torch.where(better, _SMALLER, _LARGER)).clamp(_TIMID, _BOLD)
 
 
 def _step(here: _Judged, damping: Float[Tensor, "b"]) -> Poses:

@@ -7,24 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from morphem.core.grid import Grid
-from morphem.data.atomic import atomic_path
 from morphem.data.checks import require_poses
 from morphem.data.errors import DataError
 from morphem.data.stack import ParticleStack
 from morphem.engine.files import read_json
 from morphem.engine.identity import method_name
-from morphem.engine.ranks import is_main
-from morphem.engine.reconstruction import Reconstruction
+from morphem.engine.reconstruction import Reconstruction, write_spread
 from morphem.engine.run import Run, open_run
 from morphem.engine.signals import stop_at_once
 from morphem.inference.amortised import by_encoder
 from morphem.inference.frozen import read_model
 from morphem.inference.infer import by_particle, infer_images, searched_all
-from morphem.inference.latents import Solved
-from morphem.inference.subspace import Latents
 from morphem.methods.cryofire.paper import PaperConfig, mean_latents, trained
 from morphem.methods.cryofire.paper import infer as infer_encoded
 from morphem.methods.cryospire.settings import solving_of
@@ -149,7 +143,7 @@ def _found(stack: ParticleStack, settings: dict[str, Any], config: Config, run: 
     proposals = {"search": searched_all, "encoder": by_encoder}[config.proposals]
     found = infer_images(stack, model, proposals, run)
     latents = by_particle(found.latents, stack.particle)
-    _write_spread(latents, run)
+    write_spread(run.root, latents.covariance)
     facts = {"log_likelihood": float(found.fit.score.mean()), "contrast": found.gain.tolist()}
     return {"poses": found.fit.poses, "latents": latents.mean, "history": {"inference": [facts]}}
 
@@ -161,14 +155,6 @@ def _found_in_mixture(
     if stack.metadata is not None:
         require_poses(stack.metadata)
     solved = infer_latents(stack, Run(Path(config.run)), known, solving_of(settings), run)
-    _write_spread(solved, run)
+    write_spread(run.root, solved.covariance)
     facts = {"log_posterior": float(solved.score.mean()), "contrast": float(solved.contrast.mean())}
     return {"poses": stack.poses, "latents": solved.mean, "history": {"inference": [facts]}}
-
-
-def _write_spread(latents: Latents | Solved, run: Run) -> None:
-    """Standard deviations of the latents as ``latents_std.npy``."""
-    if is_main():
-        with atomic_path(run.root / "latents_std.npy") as temporary:
-            spread = latents.covariance.diagonal(dim1=1, dim2=2).sqrt()
-            np.save(temporary, spread.numpy(), allow_pickle=False)

@@ -6,20 +6,18 @@ import logging
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from morphem.core.fourier import resize_map
 from morphem.core.grid import Grid
-from morphem.data.atomic import atomic_path
 from morphem.data.stack import ParticleStack
 from morphem.engine.files import write_json
 from morphem.engine.half_maps import write_half_maps
 from morphem.engine.insertion import backproject
 from morphem.engine.ranks import is_main
-from morphem.engine.reconstruction import Reconstruction
+from morphem.engine.reconstruction import Reconstruction, write_spread
 from morphem.engine.run import Run
 from morphem.inference.abinitio import SeedConfig, Start
 from morphem.inference.frozen import Reckoning, freeze, write_model
@@ -27,7 +25,7 @@ from morphem.inference.modes import ModeConfig, Modes, find_modes
 from morphem.inference.posing import PoseConfig, find_poses
 from morphem.inference.rounds import Refined, RoundConfig, half_maps
 from morphem.inference.soundness import warnings_of
-from morphem.inference.subspace import Latents, Subspace, setting
+from morphem.inference.subspace import Subspace, setting
 from morphem.models.density import LinearDensity
 
 _LOG = logging.getLogger("morphem")
@@ -63,7 +61,7 @@ def reconstruct_by_search(stack: ParticleStack, config: SearchConfig, seed: int,
     for warning in warnings:
         _LOG.warning("%s", warning)
     _write_report((start, refined, modes), warnings, run)
-    _write_spread(modes.latents, run)
+    write_spread(run.root, modes.latents.covariance)
     return Reconstruction(
         poses=posed.poses,
         latents=modes.latents.mean,
@@ -87,14 +85,6 @@ def _in_full(space: Subspace, grid: Grid) -> Float[Tensor, "q d d d"]:
     """Directions on the images' grid."""
     full = [resize_map(each, grid.box) for each in space.directions]
     return torch.stack(full) if full else torch.zeros(0, grid.box, grid.box, grid.box)
-
-
-def _write_spread(latents: Latents, run: Run) -> None:
-    """Standard deviations of the latents as ``latents_std.npy``."""
-    if is_main():
-        with atomic_path(run.root / "latents_std.npy") as temporary:
-            spread = latents.covariance.diagonal(dim1=1, dim2=2).sqrt()
-            np.save(temporary, spread.numpy(), allow_pickle=False)
 
 
 def _write_report(found: tuple[Start, Refined, Modes], warnings: list[str], run: Run) -> None:

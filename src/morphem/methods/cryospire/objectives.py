@@ -13,6 +13,7 @@ from morphem.core.types import Particles
 from morphem.engine.half_maps import HalfMaps
 from morphem.engine.objective import AbstractObjective
 from morphem.inference.latents import Scene, project_at_disc
+from morphem.inference.refine import likeliest_contrast
 from morphem.inference.search import ramps
 from morphem.methods.cryospire.settings import Config
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
@@ -145,7 +146,4 @@ def best_contrast(
     model: Float[Tensor, "b m"], seen: Float[Tensor, "b m"], spread: float
 ) -> Float[Tensor, "b"]:
     """Factor on each model that is likeliest, of standard deviation ``spread`` about 1 beforehand."""
-    if not spread:
-        return model.new_ones(len(model))
-    known = spread**-2 / 2
-    return (((model * seen).sum(1) + known) / (model.square().sum(1) + known)).clamp(min=0)
+    return likeliest_contrast(model.square().sum(1), (model * seen).sum(1), spread)

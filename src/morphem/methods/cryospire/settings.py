@@ -131,7 +131,7 @@ def solving_of(settings: dict[str, Any]) -> Config:
     """What a run's record tells of how its latents were solved for."""
     how = settings["solving"]
     solving = SolvingConfig(**{**how, "latents": LatentConfig(**how["latents"])})
-    return Config(solving=solving, latent_penalty=settings["latent_penalty"])
+    return Config(solving=solving, noise=settings["noise"])
 
 
 _PUBLISHED = Config(

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from morphem.data.atomic import atomic_path
 from morphem.data.stack import ParticleStack
 from morphem.engine.descend import DescentConfig, descend
 from morphem.engine.half_maps import HalfMaps
 from morphem.engine.insertion import background_noise
 from morphem.engine.parts import write_parts
-from morphem.engine.ranks import is_main
-from morphem.engine.reconstruction import Reconstruction
+from morphem.engine.reconstruction import Reconstruction, write_spread
 from morphem.engine.run import Run
 from morphem.inference.latents import Scene, Solved, population_prior, solve_latents, weak_prior
 from morphem.inference.passes import remembered
@@ -54,7 +50,7 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
         how = (config.pose_descent, run, f"posed-{number}")
         solved = alternated(fine, held, (stack, scene), once, how)
     if solved is not None:
-        write_spread(solved, run)
+        write_spread(run.root, solved.covariance)
     write_parts(fine, held.rows, stack.grid, run.root)
     return Reconstruction(stack.poses, held.rows, fine, stack.grid, run.history(), run.provenance())
 
@@ -113,17 +109,11 @@ def infer(stack: ParticleStack, source: Run, known: Reconstruction, config: Conf
     assert isinstance(density, AnchoredMixture)
     tensors, record = source.stage(f"fine-{config.solving.rounds}-latents").load_result()
     limit = record["identity"]["limit"]
-    store = collect(stack, limit, background_noise(stack, torch.arange(len(stack)), run), run)
+    white = torch.ones(stack.n_groups, stack.grid.half)
+    noise = white if config.noise == "white" else background_noise(stack, torch.arange(len(stack)), run)
+    store = collect(stack, limit, noise, run)
     seen = Solved(**tensors)
     spread, prior = config.solving.contrast_spread, population_prior(seen)
     scene = Scene(store, stack.poses, stack.particle, limit, spread, prior)
     start = known.latents.mean(0).expand(stack.n_particles, -1).contiguous()
     return solve_latents(density, start, scene, config.solving.latents, run, known.latents)
-
-
-def write_spread(solved: Solved, run: Run) -> None:
-    """Standard deviations of the latents' posterior as ``latents_std.npy``."""
-    if is_main():
-        spread: Float[Tensor, "p z"] = solved.covariance.diagonal(dim1=1, dim2=2).sqrt()
-        with atomic_path(run.root / "latents_std.npy") as temporary:
-            np.save(temporary, spread.numpy(), allow_pickle=False)
