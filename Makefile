@@ -42,7 +42,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	@echo "installing into .venv (a few minutes the first time)"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	@$(PIP) --no-deps torch
-	@$(PIP) -e ".[test,dev,cryosparc]"
+	@$(PIP) -e ".[test,dev,docs,cryosparc]"
 	@touch $@
 
 clean:

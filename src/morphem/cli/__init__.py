@@ -15,6 +15,10 @@ COMMANDS = {
     "reconstruct": "run a method on a particle file: morphem reconstruct METHOD PARTICLES -o RUN",
     "infer": "poses and latents of particles that a finished cryofire run never saw",
     "volumes": "maps of a finished run at states, particles, latents, or along a component",
+    "report": "one page on a finished run that opens anywhere, and figures for papers",
+    "view": "look at a run, a cryoDRGN folder or a folder of maps in the browser, live",
+    "select": "name a subset of a run's particles: by expression, cluster, state or a lasso's file",
+    "export": "a run or a subset for RELION, cryoSPARC or ChimeraX",
     "simulate": "particles whose truth is known",
     "evaluate": "how close a run on simulated particles came to their truth",
     "status": "how far a run is: stage, progress, time left",
@@ -48,8 +52,12 @@ def home(name: str) -> str:
         "check": "checking",
         "demo": "simulated",
         "evaluate": "evaluating",
+        "export": "exporting",
         "infer": "inferring",
+        "report": "seeing",
+        "select": "exporting",
         "simulate": "simulating",
+        "view": "seeing",
     }
     return f"morphem.cli.{homes.get(name, 'commands')}"
 

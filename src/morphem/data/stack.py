@@ -24,6 +24,15 @@ _BLOCK = 4096  # images read in one stretch of disk
 
 
 @dataclass(frozen=True)
+class Opened:
+    """How a particle set was opened: what is needed to open it again."""
+
+    path: Path
+    options: MetadataOptions
+    crop: int | None = None
+
+
+@dataclass(frozen=True)
 class ParticleStack:
     """A particle set.
 
@@ -38,6 +47,7 @@ class ParticleStack:
         premultiplied: Whether an image was already multiplied by its contrast transfer.
         has_poses: Whether ``poses`` was given.
         metadata: What the particle file says of the same rows, for writing it back.
+        opened: How to open it again; None for images that never were a file.
     """
 
     images: AbstractImages
@@ -50,6 +60,7 @@ class ParticleStack:
     premultiplied: Bool[Tensor, "n"]
     has_poses: bool = True
     metadata: Metadata | None = None
+    opened: Opened | None = None
 
     def __post_init__(self) -> None:
         columns = (self.images, self.poses, self.optics, self.group, self.half, self.premultiplied)
@@ -213,6 +224,7 @@ def open_stack(
         premultiplied=torch.from_numpy(metadata.premultiplied),
         has_poses=metadata.has_poses,
         metadata=metadata,
+        opened=Opened(Path(path), options, crop),
     )
 
 

@@ -20,6 +20,7 @@ from morphem.data.stack import ParticleStack
 from morphem.engine import ranks
 from morphem.engine.files import read_json, read_tensors, write_json, write_tensors
 from morphem.engine.identity import ResumeError, fingerprint, refuse_change, settings
+from morphem.engine.source import source_of
 
 _KEPT = 2  # checkpoints: the last, and the one before it should the disk have spoilt that
 _RESULTS = ("particles.star", "particles.cs", "latents.npy", "mean.mrc", "summary.json")
@@ -128,14 +129,14 @@ def open_run(
         "poses": poses,
     }
     if ranks.is_main():
-        _claim(run, identity, overwrite)
+        _claim(run, identity, source_of(stack), overwrite)
     ranks.barrier()
     # runs that were begun before there was a choice used those given
     refuse_change({"poses": "given", **run.provenance()["identity"]}, identity, str(run.root))
     return run
 
 
-def _claim(run: Run, identity: dict[str, Any], overwrite: bool) -> None:
+def _claim(run: Run, identity: dict[str, Any], source: dict[str, Any], overwrite: bool) -> None:
     """Write ``run.json`` unless the same run has done so."""
     path = run.root / "run.json"
     if overwrite:
@@ -159,6 +160,7 @@ def _claim(run: Run, identity: dict[str, Any], overwrite: bool) -> None:
             "host": platform.node(),
             "python": platform.python_version(),
             "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+            "source": source,
             "identity": identity,
         },
     )
