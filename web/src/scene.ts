@@ -150,8 +150,11 @@ export interface Part {
 }
 
 export interface Coverage {
-  /** Particles by viewing direction: counts [latitudes, longitudes], latitude from -90°, longitude from -180°. */
-  views: { counts: number[][]; } | null;
+  /**
+   * Particles by viewing direction: counts [latitudes, longitudes], latitude from -90°, longitude from -180°.
+   * `latitudes` are the edges of the rows in degrees; without them rows are equally high.
+   */
+  views: { counts: number[][]; latitudes?: number[] } | null;
   histograms: { title: string; abscissa: string; edges: number[]; counts: number[] }[];
 }
 

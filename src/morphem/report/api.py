@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
@@ -13,13 +14,20 @@ from morphem.data.errors import DataError
 from morphem.data.preprocess import prepare
 from morphem.data.stack import ParticleStack, open_stack
 from morphem.engine import ranks
+from morphem.engine.progress import Progress
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run, open_run
 from morphem.engine.signals import stop_at_once
 from morphem.methods import load_method
 from morphem.report.figures import write_figures
 from morphem.report.options import Preparation
+from morphem.report.page import PAGE, write_page
 from morphem.report.posing import GIVEN, keep_taken, pose_source, posed
+from morphem.report.scene.run import shown_of
+
+# all that drawing may raise but for requests to stop: the result is on disk by then
+_CANNOT_DRAW = (ValueError, OSError, RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError)
+_LOG = logging.getLogger("morphem")
 
 
 def reconstruct(
@@ -88,11 +96,33 @@ def run_method(
             prepared = posed(prepared, poses, getattr(config, "seed", 0), run)
             found = load_method(method).reconstruct(prepared, config, run)
             found.save(run.root, stack)
-        write_figures(run.root, found)
     except Exception:
         keep_trace(traceback.format_exc(), run.root)
         raise
+    draw(run.root, found, prepared)
     return found
+
+
+def draw(folder: Path, found: Reconstruction, prepared: ParticleStack) -> None:
+    """Figures and page of a run that is saved; what goes wrong is told and noted, the result stays.
+
+    Args:
+        folder: Of the run.
+        found: What it found.
+        prepared: Its particles, made ready.
+    """
+    if not ranks.is_main():
+        return
+    try:
+        write_figures(folder, found)
+        with Progress(None, "report", len(prepared)) as progress:
+            shown = shown_of(folder, load(folder), prepared)
+            write_page(shown, folder / PAGE, tell=progress.say)
+    except _CANNOT_DRAW as error:
+        keep_trace(traceback.format_exc(), folder)
+        _LOG.warning(
+            "%s is complete but not drawn: %s; `morphem report %s` tries again", folder, error, folder
+        )
 
 
 def load(run: Path | str) -> Reconstruction:

@@ -52,6 +52,7 @@ class Shown:
         latents: One row per particle, of any width (also 0).
         grid: Of the maps; None where there are none.
         decode: The density of a latent; None where it cannot be computed here.
+        sample: The same on a coarser grid of the same extent, where that is cheaper than to crop it.
         label: Number of the part, from 1, in each voxel of a latent's density, 0 outside; None without parts.
         fixed: Maps that were found rather than computed.
         columns: What else is known of each particle.
@@ -75,3 +76,4 @@ class Shown:
     summary: tuple[tuple[str, str], ...] = ()
     commands: tuple[tuple[str, str], ...] = ()
     record: dict[str, object] = field(default_factory=dict)
+    sample: Callable[[Float[Tensor, "z"], Grid], Volume] | None = None

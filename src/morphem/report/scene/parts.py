@@ -1,0 +1,145 @@
+"""What each rigid part does in each particle, and which part each voxel of a latent's density belongs to."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from morphem.core.grid import Grid
+from morphem.core.rotations import geodesic_distance, nearest_rotation
+from morphem.models.gaussian_density import AnchoredMixture
+from morphem.report.scene.shown import Column
+
+_GAUSSIANS = 48  # of a part, that stand for it
+_BLOCK = 256  # particles
+_PARTICLES = 200_000  # of larger sets, parts are followed in so many alone
+_THERE = 0.5  # occupancy from which on a part is there
+_FAINT = 0.1  # of the mean amplitude: fainter Gaussians label no voxel
+_REACH = 3.0  # standard deviations around a Gaussian in which voxels are its part's
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What parts do.
+
+    Attributes:
+        occupancy: 1 is as much as the part's fullest particles show (95th percentile).
+        angle: Turn from rest, rad.
+        travel: Of the centre from rest, Å.
+    """
+
+    occupancy: Float[Tensor, "p a"]
+    angle: Float[Tensor, "p a"]
+    travel: Float[Tensor, "p a"]
+
+
+@torch.no_grad()
+def behaviour_of(density: AnchoredMixture, latents: Float[Tensor, "p z"], seed: int = 0) -> Behaviour:
+    """What each part does at each latent, from some of its Gaussians drawn by their mass."""
+    rest = density.at_rest(latents)
+    mass = rest.amplitudes * rest.scales.square()
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [_drawn(density.part == part, mass, generator) for part in range(int(density.part.max()) + 1)]
+    small = _thinned(density, torch.cat(drawn))
+    home, width = rest.centres[torch.cat(drawn)], rest.scales[torch.cat(drawn)].square()
+    ends = np.cumsum([0, *map(len, drawn)]).tolist()
+    spans = [slice(first, last) for first, last in itertools.pairwise(ends)]
+    blocks = []
+    for block in latents.split(_BLOCK):
+        there = small.mixture(block)
+        shown = torch.stack([(there.amplitudes[:, s] * width[s]).sum(1) for s in spans], 1)
+        moved = [_moved(home[s], there.centres[:, s]) for s in spans]
+        blocks.append(torch.stack([shown, *(torch.stack(each, 1) for each in zip(*moved, strict=True))]))
+    shown, angle, travel = torch.cat(blocks, 1)
+    return Behaviour(shown / shown.quantile(0.95, dim=0).clamp(min=1e-12), angle, travel)
+
+
+def part_columns(
+    density: AnchoredMixture, latents: Float[Tensor, "p z"], rows: list[dict[str, Any]]
+) -> tuple[tuple[Column, ...], list[dict[str, Any]]]:
+    """Occupancy and turn of each part in each particle, and the rows of ``parts.json`` with ``present``.
+
+    Of more than 200,000 particles parts are followed in a share alone, and there are no columns.
+    """
+    every = len(latents) <= _PARTICLES
+    some = latents if every else latents[:: -(-len(latents) // _PARTICLES)]
+    found = behaviour_of(density, some)
+    present = (found.occupancy > _THERE).float().mean(0).tolist()
+    told = [{**row, "present": share} for row, share in zip(rows, present, strict=False)]
+    if not every:
+        return (), told
+    columns = []
+    for index in range(found.occupancy.shape[1]):
+        part = index + 1
+        shown, turned = found.occupancy[:, index].numpy(), found.angle[:, index].numpy()
+        columns.append(Column(f"part{part}_occupancy", f"part {part}: occupancy", shown))
+        columns.append(Column(f"part{part}_turn", f"part {part}: turn", np.degrees(turned), "°"))
+    return tuple(columns), told
+
+
+@torch.no_grad()
+def labels_at(density: AnchoredMixture, z: Float[Tensor, "z"], grid: Grid) -> Int[Tensor, "d d d"]:
+    """Part, from 1, of each voxel near a Gaussian that is there at this latent; 0 elsewhere."""
+    from scipy.spatial import KDTree
+
+    mixture = density.mixture(z[None])
+    amplitude = mixture.amplitudes[0]
+    seen = amplitude > _FAINT * amplitude.mean()
+    labels = torch.zeros(grid.box, grid.box, grid.box, dtype=torch.int64)
+    if not seen.any():
+        return labels
+    centres, part = mixture.centres[0][seen], density.part[seen]
+    reach = max(_REACH * float(mixture.scales[seen].median()), 1.8 * grid.pixel_size)
+    low = ((centres.amin(0) - reach) / grid.pixel_size).floor().long() + grid.box // 2
+    high = ((centres.amax(0) + reach) / grid.pixel_size).ceil().long() + grid.box // 2 + 1
+    span = [
+        torch.arange(max(0, int(first)), min(grid.box, int(last)))
+        for first, last in zip(low.flip(0), high.flip(0), strict=True)
+    ]
+    zyx = torch.cartesian_prod(*span)
+    points = ((zyx.flip(-1) - grid.box // 2) * grid.pixel_size).numpy()
+    tree = KDTree(centres.numpy())
+    _, nearest = tree.query(points, distance_upper_bound=reach)
+    numbers = torch.cat([part + 1, torch.zeros(1, dtype=part.dtype)])  # beyond reach the tree says n
+    labels[tuple(zyx.T)] = numbers[torch.from_numpy(nearest)]
+    return labels
+
+
+def _drawn(
+    member: Bool[Tensor, "g"], mass: Float[Tensor, "g"], generator: torch.Generator
+) -> Int[Tensor, "m"]:
+    rows = member.nonzero().flatten()
+    weight = mass[rows]
+    if not bool(weight.any()):  # a part that the data switched off: every Gaussian counts alike
+        weight = torch.ones_like(weight)
+    most = min(_GAUSSIANS, int((weight > 0).sum()))
+    return rows[torch.multinomial(weight, most, generator=generator).sort().values]
+
+
+def _thinned(density: AnchoredMixture, rows: Int[Tensor, "m"]) -> AnchoredMixture:
+    """The same density with some of its Gaussians."""
+    small = AnchoredMixture(**{**density.arguments, "gaussians": len(rows)})
+    own = small.state_dict()
+    full = density.state_dict()
+    small.load_state_dict(
+        {name: value if value.shape == own[name].shape else value[rows] for name, value in full.items()}
+    )
+    return small
+
+
+def _moved(
+    home: Float[Tensor, "m 3"], moved: Float[Tensor, "b m 3"]
+) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+    """Angle of the best rigid turn (Kabsch), and how far the centre is from home."""
+    centre, centres = home.mean(0), moved.mean(1)
+    covariance = torch.einsum("bmi,mj->bij", moved - centres[:, None], home - centre)
+    turn = nearest_rotation(covariance)
+    angle = geodesic_distance(turn, torch.eye(3).expand_as(turn))
+    return angle.clamp(max=math.pi), (centres - centre).norm(dim=1)
