@@ -1,0 +1,1 @@
+"""The live page: what a server on this machine answers to it."""

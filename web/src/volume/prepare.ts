@@ -1,0 +1,143 @@
+/** Maps made ready for the ray marcher: finer, with the brightest voxel of each block, and with a colour. */
+
+import type { Rgb } from "../colour";
+
+/** Lengths along x, y, z; x runs fastest. */
+export type Shape = [number, number, number];
+
+/** Below this length of the longest side a map is refined: at 64³ the facets of linear interpolation are seen. */
+const COARSE = 96;
+export const BLOCK = 4;
+
+/** The map on a grid twice as fine (2 n - 1), through its own voxels: cubic weights (-1, 9, 9, -1) / 16 between. */
+export function refined(map: Uint8Array, shape: Shape): { map: Uint8Array; shape: Shape } {
+  if (Math.max(...shape) > COARSE) return { map, shape };
+  let found = map;
+  let now: Shape = shape;
+  for (const axis of [0, 1, 2] as const) {
+    found = refinedAlong(found, now, axis);
+    now = [...now] as Shape;
+    now[axis] = 2 * now[axis] - 1;
+  }
+  return { map: found, shape: now };
+}
+
+function refinedAlong(map: Uint8Array, shape: Shape, axis: 0 | 1 | 2): Uint8Array {
+  const length = shape[axis];
+  const stride = axis === 0 ? 1 : axis === 1 ? shape[0] : shape[0] * shape[1];
+  const outer = map.length / (length * stride);
+  const long = 2 * length - 1;
+  const found = new Uint8ClampedArray(outer * long * stride);
+  for (let block = 0; block < outer; block++) {
+    for (let i = 0; i < length; i++) {
+      const before = Math.max(0, i - 1) - i;
+      const after = Math.min(length - 1, i + 2) - i;
+      const from = (block * length + i) * stride;
+      const to = (block * long + 2 * i) * stride;
+      for (let k = 0; k < stride; k++) {
+        found[to + k] = map[from + k];
+        if (i === length - 1) continue;
+        const near = map[from + k] + map[from + stride + k];
+        found[to + stride + k] = (9 * near - map[from + before * stride + k] - map[from + after * stride + k]) / 16;
+      }
+    }
+  }
+  return new Uint8Array(found.buffer);
+}
+
+/** How many blocks there are along each axis of the unrefined map. */
+export function blocksOf(shape: Shape): Shape {
+  return shape.map((length) => Math.ceil((length + 1) / BLOCK)) as Shape;
+}
+
+/**
+ * The brightest value that interpolation may reach within each block.
+ *
+ * Block b holds positions BLOCK b - 1/2 … BLOCK (b + 1) - 1/2 in voxels of the unrefined map; one voxel around it is
+ * counted in. `scale` is that of the refined grid: 1 or 2.
+ */
+export function brightest(map: Uint8Array, fine: Shape, shape: Shape): Uint8Array {
+  const scale = fine[0] === shape[0] ? 1 : 2;
+  const blocks = blocksOf(shape);
+  // one axis at a time: a maximum over a box is a maximum of maxima over its lines
+  const alongX = slide(map, fine, 0, blocks[0], scale);
+  const alongY = slide(alongX, [blocks[0], fine[1], fine[2]], 1, blocks[1], scale);
+  return slide(alongY, [blocks[0], blocks[1], fine[2]], 2, blocks[2], scale);
+}
+
+function slide(map: Uint8Array, shape: Shape, axis: 0 | 1 | 2, count: number, scale: number): Uint8Array {
+  const length = shape[axis];
+  const stride = axis === 0 ? 1 : axis === 1 ? shape[0] : shape[0] * shape[1];
+  const outer = map.length / (length * stride);
+  const found = new Uint8Array(outer * count * stride);
+  for (let block = 0; block < count; block++) {
+    const first = Math.max(0, scale * (BLOCK * block - 1));
+    const last = Math.min(length - 1, scale * (BLOCK * (block + 1) + 1));
+    for (let line = 0; line < outer; line++) {
+      const to = (line * count + block) * stride;
+      for (let i = first; i <= last; i++) {
+        const from = (line * length + i) * stride;
+        for (let k = 0; k < stride; k++) if (map[from + k] > found[to + k]) found[to + k] = map[from + k];
+      }
+    }
+  }
+  return found;
+}
+
+/** Ends, in blocks, of what reaches a level; null where nothing does. */
+export function filled(blocks: Uint8Array, shape: Shape, level: number): { low: Shape; high: Shape } | null {
+  const low: Shape = [Infinity, Infinity, Infinity];
+  const high: Shape = [-1, -1, -1];
+  for (let i = 0; i < blocks.length; i++) {
+    if (blocks[i] < level) continue;
+    const place: Shape = [i % shape[0], Math.floor(i / shape[0]) % shape[1], Math.floor(i / (shape[0] * shape[1]))];
+    for (const axis of [0, 1, 2] as const) {
+      low[axis] = Math.min(low[axis], place[axis]);
+      high[axis] = Math.max(high[axis], place[axis] + 1);
+    }
+  }
+  return high[0] < 0 ? null : { low, high };
+}
+
+/** Labels that reach a few voxels further out, so that a surface drawn at a low level still has a part. */
+export function grown(labels: Uint8Array, shape: Shape, by: number): Uint8Array {
+  const [nx, ny] = shape;
+  const steps = [1, -1, nx, -nx, nx * ny, -nx * ny];
+  const found = labels.slice();
+  let edge: number[] = [];
+  for (let i = 0; i < found.length; i++) if (found[i] !== 0) edge.push(i);
+  for (let round = 0; round < by; round++) {
+    const next: number[] = [];
+    for (const from of edge) {
+      for (const step of steps) {
+        const to = from + step;
+        if (to >= 0 && to < found.length && found[to] === 0) { found[to] = found[from]; next.push(to); }
+      }
+    }
+    edge = next;
+  }
+  return found;
+}
+
+/** A colour for each voxel, red, green, blue, and whether its part is shown; 0 is what belongs to no part. */
+export function tinted(labels: Uint8Array, palette: Rgb[], hidden: ReadonlySet<number>): Uint8Array {
+  const found = new Uint8Array(4 * labels.length);
+  for (let i = 0; i < labels.length; i++) {
+    const colour = palette[Math.min(labels[i], palette.length - 1)];
+    found[4 * i] = colour[0];
+    found[4 * i + 1] = colour[1];
+    found[4 * i + 2] = colour[2];
+    found[4 * i + 3] = hidden.has(labels[i]) ? 0 : 255;
+  }
+  return found;
+}
+
+/** What b has more than a. */
+export function surplus(b: Uint8Array, a: Uint8Array): Uint8Array {
+  return b.map((value, i) => Math.max(0, value - a[i]));
+}
+
+/** Two maps mixed: (1 - t) a + t b. */
+export function mixed(a: Uint8Array, b: Uint8Array, t: number): Uint8Array {
+  return a.map((value, i) => Math.round(value + t * (b[i] - value)));
+}
