@@ -19,6 +19,7 @@ from morphem.inference.passes import remembered
 from morphem.inference.store import collect
 from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.published import consensus, posed_in, sight
+from morphem.methods.cryospire.redrawing import settled
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, start_map
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
@@ -39,6 +40,7 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     held = ParticleTable(latents.rows, 0.0)
     near = replace(config.solving, latents=replace(config.solving.latents, restarts=0))
     fine = anchored(coarse, held.rows, maps.mean.grid, config)
+    fine = settled(fine, held, (stack, replace(low, prior=scene.prior), scene), config, run)
     config = replace(config, solving=near)
     solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"))
     once = replace(config, solving=replace(near, rounds=1))

@@ -17,6 +17,7 @@ from morphem.core.types import Volume
 from morphem.data.errors import DataError
 from morphem.data.mrc import read_map
 from morphem.engine.half_maps import HalfMaps
+from morphem.methods.cryospire.frames import teach_frames
 from morphem.methods.cryospire.settings import Config, MixtureConfig
 from morphem.models.anchors import Anchors, Behaviour, anchors_of, find_anchors, nearest_part
 from morphem.models.gaussian_density import VISIBLE_SHARE, AnchoredMixture, Network, PartMixture
@@ -59,7 +60,7 @@ def initial_parts(start: Volume, config: Config) -> PartMixture:
         else:
             mixture.features.normal_(std=config.feature_spread, generator=generator)
     mixture.features.requires_grad_(config.encoding == "learned")
-    return _started(mixture, start, points, size)
+    return started(mixture, start, points, size)
 
 
 def anchored(
@@ -92,7 +93,9 @@ def anchored(
             # without parts to share a feature, each Gaussian keeps that of its nearest coarse one
             mixture.feature_offsets.copy_(behaviour.features[nearest])
         mixture.offsets.copy_(points / extent - mixture.anchor_centres[mixture.part])
-    return _started(mixture, start, points, size)
+    if count and config.networks == "products":
+        teach_frames(mixture, anchors, (parts, behaviour), latents, config.seed + 5)
+    return started(mixture, start, points, size)
 
 
 def found_or_given(behaviour: Behaviour, centres: Float[Tensor, "g 3"], config: Config) -> Anchors:
@@ -127,7 +130,7 @@ def network(size: MixtureConfig, config: Config) -> Network:
 Started = TypeVar("Started", PartMixture, AnchoredMixture)
 
 
-def _started(mixture: Started, start: Volume, points: Float[Tensor, "g 3"], size: MixtureConfig) -> Started:
+def started(mixture: Started, start: Volume, points: Float[Tensor, "g 3"], size: MixtureConfig) -> Started:
     """Widths and amplitudes of a fresh mixture, in the unit that fits the start map."""
     scale = max(size.scale * start.grid.extent, NARROWEST * start.grid.pixel_size)
     equal = equal_gaussians(points, scale, size.amplitude)
