@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from morphem.core.fourier import resize_map, to_fourier
 from morphem.core.grid import Grid
@@ -97,6 +98,48 @@ def parts_at_rest(
         wide = rasterise(GaussianMixture(centres, torch.full_like(scales, reach), spread), grid).voxels
         masks.append(wide / (wide + (_EDGE * wide.max()).clamp(min=1e-30)))
     return torch.stack(own), torch.stack(masks)
+
+
+@torch.no_grad()
+def refined_volume(density: AnchoredMixture, left: Float[Tensor, "a d d d"], z: Float[Tensor, "z"]) -> Volume:
+    """Density of a latent with what the images have over and above it, carried along with the parts.
+
+    Args:
+        density: A mixture with parts.
+        left: As of :class:`PartMaps`, or of one half set; on the grid that the map will have.
+        z: The latent.
+    """
+    grid = Grid(left.shape[-1], density.extent / left.shape[-1])
+    turn, shift = density.frames(z[None])
+    shown = density.part_occupancy(z[None])[0]
+    voxels = density.volume(z, grid).voxels
+    for part, place in enumerate(density.anchor_centres):
+        centre, away = place * density.extent, shift[0, part] * density.extent
+        voxels = voxels + shown[part] * moved(left[part], grid, turn[0, part], centre, away)
+    return Volume(voxels, grid)
+
+
+def moved(
+    voxels: Float[Tensor, "d d d"],
+    grid: Grid,
+    turn: Float[Tensor, "3 3"],
+    centre: Float[Tensor, "3"],
+    shift: Float[Tensor, "3"],
+) -> Float[Tensor, "d d d"]:
+    """A map turned about a centre (Å) and shifted (Å), zero from outside.
+
+    Interpolated between voxels half as wide: of a map that fills the box to Nyquist, that loses a few per
+    cent of the finest shell.
+    """
+    box = 2 * grid.box
+    fine = resize_map(voxels, box)
+    axis = grid.axis()
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    there = torch.stack([x, y, z], -1)
+    home = (there - centre - shift) @ turn + centre  # rows: the transpose turns back
+    index = home / (grid.pixel_size / 2) + box // 2
+    places = 2 * index / (box - 1) - 1
+    return grid_sample(fine[None, None], places[None], align_corners=True)[0, 0]
 
 
 def _inserted(

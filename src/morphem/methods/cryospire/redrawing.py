@@ -111,8 +111,8 @@ def _nearest(points: Tensor, part: Tensor, fine: AnchoredMixture) -> Int[Tensor,
 
 
 def _dealt(mass: Tensor, total: int) -> list[int]:
-    """A total dealt out by mass; what rounding leaves goes to the heaviest, and none goes without."""
-    counts = (mass / mass.sum() * total).round().long().clamp(min=1)
+    """A total dealt out by mass; what rounding leaves goes to the heaviest."""
+    counts = (mass / mass.sum() * total).round().long()
     counts[mass.argmax()] += total - counts.sum()
     return counts.tolist()
 
