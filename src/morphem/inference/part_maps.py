@@ -205,7 +205,8 @@ def _agreement(
         Volume(solve_insertion(table.numerator, table.weight, working).voxels * inside, working)
         for table in tables
     )
-    fsc = shell_correlation(one, two)
+    # a part that the data switched off has no mask, and maps of nothing no correlation
+    fsc = shell_correlation(one, two).nan_to_num(0)
     fsc[limit + 1 :] = 0
     fsc[0] = fsc[1]
     return fsc

@@ -113,6 +113,16 @@ def responses(behaviour: Behaviour) -> Float[Tensor, "g r"]:
     return torch.cat([motion / travel, fading / flicker], 1) / latents**0.5
 
 
+def without_dust(part: Int[Tensor, "g"], behaviour: Behaviour, mass: Float[Tensor, "g"]) -> Int[Tensor, "g"]:
+    """Parts of next to no mass are none: each of their Gaussians goes to the nearest that has mass."""
+    weight = torch.bincount(part, weights=mass.double())
+    kept = (weight >= _DUST * weight.sum())[part]
+    whole = kept & (mass > 0)
+    part = part.clone()
+    part[~kept] = nearest_part(behaviour.home[~kept], behaviour.home[whole], part[whole])
+    return part
+
+
 def rigid_share(behaviour: Behaviour, part: Int[Tensor, "g"]) -> float:
     """Mean of the shares of motion and of occupancy that rigid parts with one occupancy each explain.
 
@@ -178,18 +188,8 @@ def _clustered(
     part = cluster(rows, behaviour.mass, count, seed)
     if neighbours:
         part = vote(part, behaviour.home, behaviour.mass, neighbours)
-    part = _without_dust(part, behaviour)
+    part = without_dust(part, behaviour, behaviour.mass)
     return _heaviest_first(part.unique(return_inverse=True)[1], behaviour.mass.cpu())
-
-
-def _without_dust(part: Int[Tensor, "g"], behaviour: Behaviour) -> Int[Tensor, "g"]:
-    """Parts of next to no mass are none: each of their Gaussians goes to the nearest that has mass."""
-    weight = torch.bincount(part, weights=behaviour.mass.double())
-    kept = (weight >= _DUST * weight.sum())[part]
-    whole = kept & (behaviour.mass > 0)
-    part = part.clone()
-    part[~kept] = nearest_part(behaviour.home[~kept], behaviour.home[whole], part[whole])
-    return part
 
 
 def _enough(explained: dict[int, float], gain: float) -> int:

@@ -19,7 +19,7 @@ from morphem.data.mrc import read_map
 from morphem.engine.half_maps import HalfMaps
 from morphem.methods.cryospire.frames import teach_frames
 from morphem.methods.cryospire.settings import Config, MixtureConfig
-from morphem.models.anchors import Anchors, Behaviour, anchors_of, find_anchors, nearest_part
+from morphem.models.anchors import Anchors, Behaviour, anchors_of, find_anchors, nearest_part, without_dust
 from morphem.models.gaussian_density import VISIBLE_SHARE, AnchoredMixture, Network, PartMixture
 from morphem.models.layers import positional_encoding
 from morphem.models.seeding import draw_centres, equal_gaussians, fitting_factor
@@ -74,16 +74,19 @@ def anchored(
     generator = torch.Generator().manual_seed(config.seed + 3)
     size, extent = config.fine, grid.extent
     behaviour, rest = parts.behaviour(latents), parts.at_rest(latents)
+    start = rasterise(rest, grid)
+    points = draw_centres(start, size.gaussians, config.threshold, generator)
+    alive = torch.nonzero(behaviour.mass > 0)[:, 0]
+    nearest = alive[nearest_part(points, rest.centres[alive], torch.arange(len(alive)))]
     anchors = found_or_given(behaviour, rest.centres, config)
+    # a part is as large as the density around its Gaussians, whatever their own mass
+    drawn = torch.bincount(nearest, minlength=len(behaviour.mass))
+    anchors = anchors_of(behaviour, without_dust(anchors.part, behaviour, drawn.to(behaviour.mass)))
     count = len(anchors.features) if config.frames == "anchors" else 0
     torch.manual_seed(config.seed + 4)
     mixture = AnchoredMixture(
         size.gaussians, count, config.features, latents.shape[1], network(size, config), extent
     )
-    start = rasterise(rest, grid)
-    points = draw_centres(start, size.gaussians, config.threshold, generator)
-    alive = torch.nonzero(behaviour.mass > 0)[:, 0]
-    nearest = alive[nearest_part(points, rest.centres[alive], torch.arange(len(alive)))]
     with torch.no_grad():
         if count:
             mixture.part.copy_(anchors.part[nearest])
