@@ -11,12 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from morphem.core.grid import Grid
-from morphem.core.rotations import geodesic_distance, nearest_rotation
+from morphem.core.rotations import geodesic_distance
 from morphem.core.types import Volume
 from morphem.data.mrc import write_map
 from morphem.engine import ranks
 from morphem.engine.files import write_json
-from morphem.models.anchors import nearest_part
+from morphem.models.anchors import nearest_part, rigid_motion
 from morphem.models.gaussian_density import AnchoredMixture
 from morphem.models.seeding import bright_level
 from morphem.physics.gaussians import rasterise
@@ -66,7 +66,9 @@ def part_table(density: AnchoredMixture, latents: Float[Tensor, "p z"]) -> list[
     for part in range(int(density.part.max()) + 1):
         member = density.part == part
         mass = weight[member]
-        home, travel, angle = _motion(rest.centres[member], centres[:, member], mass)
+        turn, home, where = rigid_motion(rest.centres[member], centres[:, member], mass)
+        travel = (where - home).norm(dim=1)
+        angle = geodesic_distance(turn, torch.eye(3).expand_as(turn))
         shown = (amplitudes[:, member] * rest.scales[member].square()).sum(1)
         rows.append(
             {
@@ -80,18 +82,6 @@ def part_table(density: AnchoredMixture, latents: Float[Tensor, "p z"]) -> list[
             }
         )
     return rows
-
-
-def _motion(
-    home: Float[Tensor, "m 3"], moved: Float[Tensor, "b m 3"], mass: Float[Tensor, "m"]
-) -> tuple[Float[Tensor, "3"], Float[Tensor, "b"], Float[Tensor, "b"]]:
-    """Centre of mass at rest, how far it is from there, and the angle of the best rigid turn (Kabsch)."""
-    # of a part that the data switched off, every Gaussian counts alike
-    share = mass / mass.sum() if mass.any() else torch.full_like(mass, 1 / len(mass))
-    centre, centres = share @ home, torch.einsum("m,bmi->bi", share, moved)
-    covariance = torch.einsum("m,bmi,mj->bij", share, moved - centres[:, None], home - centre)
-    turn = nearest_rotation(covariance)
-    return centre, (centres - centre).norm(dim=1), geodesic_distance(turn, torch.eye(3).expand_as(turn))
 
 
 def _spread(values: Float[Tensor, "b"]) -> float:

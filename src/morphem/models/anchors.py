@@ -14,6 +14,7 @@ from morphem.core.rotations import nearest_rotation
 _RUNS: Any = 10  # of k-means++, the best is kept; scikit-learn's stubs want a string
 _STILL = 0.005  # of the box: motion below this root mean square is not scaled up
 _STEADY = 0.05  # likewise for occupancies
+_DUST = 0.01  # of the mass: no part has less
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,16 @@ def responses(behaviour: Behaviour) -> Float[Tensor, "g r"]:
     return torch.cat([motion / travel, fading / flicker], 1) / latents**0.5
 
 
+def without_dust(part: Int[Tensor, "g"], behaviour: Behaviour, mass: Float[Tensor, "g"]) -> Int[Tensor, "g"]:
+    """Parts of next to no mass are none: each of their Gaussians goes to the nearest that has mass."""
+    weight = torch.bincount(part, weights=mass.double())
+    kept = (weight >= _DUST * weight.sum())[part]
+    whole = kept & (mass > 0)
+    part = part.clone()
+    part[~kept] = nearest_part(behaviour.home[~kept], behaviour.home[whole], part[whole])
+    return part
+
+
 def rigid_share(behaviour: Behaviour, part: Int[Tensor, "g"]) -> float:
     """Mean of the shares of motion and of occupancy that rigid parts with one occupancy each explain.
 
@@ -177,11 +188,8 @@ def _clustered(
     part = cluster(rows, behaviour.mass, count, seed)
     if neighbours:
         part = vote(part, behaviour.home, behaviour.mass, neighbours)
-    mass = behaviour.mass.cpu()
-    # a part of Gaussians that the data switched off is none: they go to the heaviest
-    weight = torch.bincount(part, weights=mass.double())
-    part = torch.where(weight[part] > 0, part, weight.argmax())
-    return _heaviest_first(part.unique(return_inverse=True)[1], mass)
+    part = without_dust(part, behaviour, behaviour.mass)
+    return _heaviest_first(part.unique(return_inverse=True)[1], behaviour.mass.cpu())
 
 
 def _enough(explained: dict[int, float], gain: float) -> int:
@@ -198,19 +206,29 @@ def _heaviest_first(label: Int[Tensor, "g"], mass: Float[Tensor, "g"]) -> Int[Te
     return heavy.argsort(descending=True).argsort()[label]
 
 
+def rigid_motion(
+    home: Float[Tensor, "g 3"], moved: Float[Tensor, "m g 3"], mass: Float[Tensor, "g"]
+) -> tuple[Float[Tensor, "m 3 3"], Float[Tensor, "3"], Float[Tensor, "m 3"]]:
+    """Best rigid motions (Kabsch): turns about the centre of mass, that centre, and where it goes."""
+    # of a part that the data switched off, every Gaussian counts alike
+    share = mass / mass.sum() if mass.any() else torch.full_like(mass, 1 / len(mass))
+    centre, centres = share @ home, torch.einsum("g,mgi->mi", share, moved)
+    covariance = torch.einsum("g,mgi,gj->mij", share, moved - centres[:, None], home - centre)
+    return nearest_rotation(covariance), centre, centres
+
+
 def _unexplained(behaviour: Behaviour, part: Int[Tensor, "g"]) -> Float[Tensor, "2"]:
     """Mean square, over the mass, of what rigid motion and a common occupancy of each part leave."""
     left = torch.zeros(2, dtype=torch.float64)
     for a in range(int(part.max()) + 1):
         member = part == a
         mass = behaviour.mass[member]
-        share, home, moved = mass / mass.sum(), behaviour.home[member], behaviour.moved[:, member]
-        centred = home - share @ home
-        there = moved - torch.einsum("g,mgi->mi", share, moved)[:, None]
-        turn = nearest_rotation(torch.einsum("g,mgi,gj->mij", share, there, centred))
+        home, moved = behaviour.home[member], behaviour.moved[:, member]
+        turn, centre, centres = rigid_motion(home, moved, mass)
         shown = behaviour.shown[:, member]
-        motion = (there - centred @ turn.mT).square().sum(-1).mean(0) @ mass
-        fading = (shown - (shown @ share)[:, None]).square().mean(0) @ mass
+        left_over = moved - centres[:, None] - (home - centre) @ turn.mT
+        motion = left_over.square().sum(-1).mean(0) @ mass
+        fading = (shown - (shown @ (mass / mass.sum()))[:, None]).square().mean(0) @ mass
         left += torch.stack([motion, fading]).cpu()
     return left / behaviour.mass.sum().cpu()
 

@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot, relu
 
 from morphem.core.fourier import to_fourier
 from morphem.core.grid import Grid
-from morphem.core.rotations import from_rotation_vector
+from morphem.core.rotations import from_rotation_vector, from_six_dimensions
 from morphem.core.types import GaussianMixture, Volume
 from morphem.models.anchors import Behaviour
 from morphem.models.density import AbstractDensity
@@ -23,6 +23,8 @@ from morphem.physics.gaussians import project_gaussians, project_gaussians_windo
 
 VISIBLE = 3.0  # logit of the occupancy that every Gaussian starts with
 VISIBLE_SHARE = 1 / (1 + math.exp(-VISIBLE))
+_MOTION = 64, 3  # units and hidden layers of the network that turns parts by six numbers
+_PUBLISHED_MOTION = 6  # outputs of the one that turns them by a vector
 Network = tuple[int, int] | tuple[int, int, str]
 """Units and hidden layers of a network of pairs; or units, products, and the word ``products``."""
 
@@ -112,7 +114,9 @@ class AnchoredMixture(AbstractDensity):
         anchors: Number of parts; 0 leaves the rigid frames out (the ablation without anchors).
         features: Width of a feature.
         latent: Width of a latent.
-        network: Of displacement and occupancy; that of the few parts is always one of pairs.
+        network: Of displacement and occupancy; that of the few parts is always one of pairs. With products,
+            it turns parts by six numbers, else (published) by a rotation vector, which has to jump somewhere
+            on a full turn.
         extent: Side of the box, Å.
     """
 
@@ -138,9 +142,7 @@ class AnchoredMixture(AbstractDensity):
         self.log_scales = nn.Parameter(torch.zeros(gaussians))
         self.amplitudes = nn.Parameter(torch.zeros(gaussians))
         self.feature_offsets = nn.Parameter(torch.zeros(gaussians, features))
-        # parts are few: their pairs cost nothing
-        layers = 2 if len(network) > 2 else network[1]
-        self.motion = PairNetwork(features, latent, (network[0], layers), 6)
+        self.motion = _motion_network(features, latent, network)
         self.displacement = network_of(features, latent, network, 3)
         self.occupancy = network_of(features, latent, network, 1, VISIBLE)
         self.register_buffer("anchor_centres", torch.zeros(rows, 3))
@@ -155,7 +157,10 @@ class AnchoredMixture(AbstractDensity):
     def frames(self, z: Float[Tensor, "b z"]) -> tuple[Float[Tensor, "b a 3 3"], Float[Tensor, "b a 3"]]:
         """Rotation about its own centre and translation (box units) of each anchor."""
         motion = self.motion(self.anchor_features, z)
-        return from_rotation_vector(motion[..., :3]), motion[..., 3:]
+        if motion.shape[-1] == _PUBLISHED_MOTION:
+            return from_rotation_vector(motion[..., :3]), motion[..., 3:]
+        upright = torch.eye(2, 3, device=z.device).flatten()
+        return from_six_dimensions(upright + motion[..., :6]), motion[..., 6:]
 
     def mixture(self, z: Float[Tensor, "b z"]) -> GaussianMixture:
         """The Gaussians of each latent."""
@@ -178,6 +183,19 @@ class AnchoredMixture(AbstractDensity):
         """Density of one latent."""
         return _volume(self.mixture(z[None]), grid)
 
+    def resting(self) -> GaussianMixture:
+        """The Gaussians where their parts are at rest, all of them visible."""
+        home = self.anchor_centres[self.part] + self.offsets
+        full = torch.full_like(self.log_scales, VISIBLE_SHARE)
+        return _in_angstrom(self, home, full)
+
+    def part_occupancy(self, z: Float[Tensor, "b z"]) -> Float[Tensor, "b a"]:
+        """How much of each part is there, of all that could be; 1 is what Gaussians begin with."""
+        shown = torch.sigmoid(self.occupancy(self.own_features(), z)[..., 0]) / VISIBLE_SHARE
+        mass = relu(self.amplitudes) * self.log_scales.exp().square()
+        own = one_hot(self.part, self.anchors).to(mass) * mass[:, None]
+        return shown @ (own / own.sum(0).clamp(min=1e-30))
+
     def motions(self, z: Float[Tensor, "b z"]) -> Float[Tensor, "b m 3"]:
         """Matrix and translation of every part, as the rows that :meth:`ride` multiplies."""
         rotation, translation = self.frames(z)
@@ -198,6 +216,13 @@ class AnchoredMixture(AbstractDensity):
         return home + self.ride(self.motions(z))
 
 
+def _motion_network(features: int, latent: int, network: Network) -> PairNetwork:
+    """Of the parts' frames; as parts are few, its pairs cost nothing."""
+    if len(network) > 2:
+        return PairNetwork(features, latent, _MOTION, 9)
+    return PairNetwork(features, latent, (network[0], network[1]), _PUBLISHED_MOTION)
+
+
 @torch.no_grad()
 def _at_rest(density: PartMixture | AnchoredMixture, latents: Float[Tensor, "p z"]) -> GaussianMixture:
     middle = (latents - latents.mean(0)).square().sum(1).argmin()
@@ -210,7 +235,7 @@ def _at_rest(density: PartMixture | AnchoredMixture, latents: Float[Tensor, "p z
 
 
 def _in_angstrom(
-    density: PartMixture | AnchoredMixture, centres: Float[Tensor, "b g 3"], shown: Float[Tensor, "b g"]
+    density: PartMixture | AnchoredMixture, centres: Float[Tensor, "*b g 3"], shown: Float[Tensor, "*b g"]
 ) -> GaussianMixture:
     return GaussianMixture(
         centres * density.extent,

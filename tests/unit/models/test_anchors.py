@@ -75,6 +75,17 @@ def test_a_gaussian_without_mass_has_no_say():
     assert label.tolist() == [0, 0, 1, 1, 1]
 
 
+def test_dust_joins_the_part_that_it_lies_in(monkeypatch: pytest.MonkeyPatch):
+    bodies = three_bodies()
+    dust = TRUE.clone()
+    dust[[70, 71]] = 3  # of the second body, with next to no mass
+    mass = bodies.mass.clone()
+    mass[[70, 71]] = 0.3
+    behaviour = Behaviour(bodies.features, bodies.home, bodies.moved, bodies.shown, mass)
+    monkeypatch.setattr(anchors, "cluster", lambda rows, mass, count, seed: dust)
+    assert torch.equal(find_anchors(behaviour, AnchorConfig(count=4), 0).part, TRUE)
+
+
 def test_gaussians_that_were_switched_off_are_no_part_of_their_own(monkeypatch: pytest.MonkeyPatch):
     """k-means may fill an empty cluster with a point that has no weight."""
     alive = three_bodies()
@@ -89,7 +100,8 @@ def test_gaussians_that_were_switched_off_are_no_part_of_their_own(monkeypatch: 
     monkeypatch.setattr(anchors, "cluster", lambda rows, mass, count, seed: label)
     found = find_anchors(off, AnchorConfig(count=4), 0)
     assert found.features.isfinite().all()
-    assert torch.equal(found.part, torch.cat([TRUE, torch.tensor([0, 0])]))
+    # they go to the part that is nearest
+    assert torch.equal(found.part, torch.cat([TRUE, torch.tensor([2, 2])]))
 
 
 def test_a_large_part_is_split_until_its_pieces_are_small():

@@ -38,6 +38,9 @@ def shaken(made: PartMixture | AnchoredMixture) -> None:
     torch.manual_seed(2)
     for parameter in made.parameters():
         parameter.normal_(std=0.3)
+    if isinstance(made, AnchoredMixture):
+        for parameter in made.motion.parameters():
+            parameter.mul_(0.4)  # of wider layers, and more of them: a gain near 1 each
     made.log_scales.uniform_(math.log(0.03), math.log(0.06))
     made.amplitudes.uniform_(0.5, 1.5)[0] = -0.3
     made.unit.fill_(0.7)
@@ -77,7 +80,7 @@ def jacobian(density: PartMixture | AnchoredMixture, z: Tensor) -> tuple[Tensor,
     return centres.movedim(-1, 0), amplitudes.movedim(-1, 0)
 
 
-@pytest.mark.parametrize(("kind", "error"), [("parts", 1e-3), ("anchors 3", 1e-2)])
+@pytest.mark.parametrize(("kind", "error"), [("parts", 1e-3), ("anchors 3", 3e-2)])
 def test_a_step_as_wide_as_latents_differ_by_little_is_as_good(kind: str, error: float):
     density = made(kind, "products")
     z = torch.randn(4, LATENT, dtype=torch.float64, generator=torch.Generator().manual_seed(4))

@@ -61,9 +61,12 @@ class AbstractMixtureObjective(AbstractObjective):
             "feature_offsets": rates.feature_offsets,
         }
         own = {name: p for name, p in self.density.named_parameters(recurse=False) if p.requires_grad}
-        networks = [p for child in self.density.children() for p in child.parameters()]
         groups: list[dict[str, object]] = [{"params": [p], "lr": rate_of[name]} for name, p in own.items()]
-        return [*groups, {"params": networks, "lr": rates.networks}]
+        for name, network in self.density.named_children():
+            learning = [p for p in network.parameters() if p.requires_grad]
+            rate = rates.frames if name == "motion" else rates.networks
+            groups += [{"params": learning, "lr": rate}] if learning else []
+        return groups
 
     def tables(self) -> dict[str, ParticleTable]:
         """The latents."""

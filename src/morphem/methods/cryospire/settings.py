@@ -43,6 +43,8 @@ class RateConfig:
     """Feature offsets of the fine mixture."""
     networks: float = 3e-3
     """Weights of the networks."""
+    frames: float = 1e-3
+    """Weights of the network that moves parts as rigid frames."""
     latents: float = 1e-1
     """Latents, by row-wise Adam."""
 
@@ -57,6 +59,9 @@ class SolvingConfig:
     """How."""
     parts_limit: int = 14
     """Finest frequency that the coarse mixture sees, frequency pixels."""
+    rigid_epochs: int = 2
+    """Passes in which the fine mixture's parts are rigid and see no more than the coarse one did: so many for
+    their densities at the motions that the coarse one shows, and so many for both; 0 for none."""
     contrast_spread: float = 0.2
     """Standard deviation of images' contrast that is reckoned with; 0 where all have the same."""
 
@@ -143,6 +148,7 @@ _PUBLISHED = Config(
     parts_descent=DescentConfig(epochs=15, batch_size=64),
     fine_descent=DescentConfig(epochs=30, batch_size=64),
     noise="white",
+    rates=RateConfig(frames=3e-3),
 )
 PRESETS = {
     "fast": Config(),

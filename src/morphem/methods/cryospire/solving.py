@@ -19,6 +19,7 @@ from morphem.inference.passes import remembered
 from morphem.inference.store import collect
 from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.published import consensus, posed_in, sight
+from morphem.methods.cryospire.redrawing import settled
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, start_map
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
@@ -38,7 +39,10 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     # their own is worth its price
     held = ParticleTable(latents.rows, 0.0)
     near = replace(config.solving, latents=replace(config.solving.latents, restarts=0))
+    if config.solving.rigid_epochs and config.known_latents is None:
+        coarse = coarse_at(held, maps, (stack, low), config, run)
     fine = anchored(coarse, held.rows, maps.mean.grid, config)
+    fine = settled(fine, held, (stack, replace(low, prior=scene.prior), scene), config, run)
     config = replace(config, solving=near)
     solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"))
     once = replace(config, solving=replace(near, rounds=1))
@@ -53,6 +57,22 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
         write_spread(run.root, solved.covariance)
     write_parts(fine, held.rows, stack.grid, run.root)
     return Reconstruction(stack.poses, held.rows, fine, stack.grid, run.history(), run.provenance())
+
+
+def coarse_at(
+    latents: ParticleTable, maps: HalfMaps, seen: tuple[ParticleStack, Scene], config: Config, run: Run
+) -> PartMixture:
+    """A coarse mixture that begins when latents are known already.
+
+    While latents are still being found, Gaussians go wherever density is missing: each map is right, but no
+    Gaussian stays with its part. From rest, with latents at hand, they move together.
+    """
+    stack, scene = seen
+    coarse = initial_parts(start_map(maps, config), replace(config, latent=latents.rows.shape[1]))
+    descend(
+        BandObjective(coarse, latents, scene, config), stack, config.parts_descent, run.stage("parts-anew")
+    )
+    return coarse
 
 
 def scene_of(stack: ParticleStack, maps: HalfMaps, width: int, config: Config, run: Run) -> Scene:

@@ -17,8 +17,9 @@ from morphem.core.types import Volume
 from morphem.data.errors import DataError
 from morphem.data.mrc import read_map
 from morphem.engine.half_maps import HalfMaps
+from morphem.methods.cryospire.frames import teach_frames
 from morphem.methods.cryospire.settings import Config, MixtureConfig
-from morphem.models.anchors import Anchors, Behaviour, anchors_of, find_anchors, nearest_part
+from morphem.models.anchors import Anchors, Behaviour, anchors_of, find_anchors, nearest_part, without_dust
 from morphem.models.gaussian_density import VISIBLE_SHARE, AnchoredMixture, Network, PartMixture
 from morphem.models.layers import positional_encoding
 from morphem.models.seeding import draw_centres, equal_gaussians, fitting_factor
@@ -59,7 +60,7 @@ def initial_parts(start: Volume, config: Config) -> PartMixture:
         else:
             mixture.features.normal_(std=config.feature_spread, generator=generator)
     mixture.features.requires_grad_(config.encoding == "learned")
-    return _started(mixture, start, points, size)
+    return started(mixture, start, points, size)
 
 
 def anchored(
@@ -73,16 +74,19 @@ def anchored(
     generator = torch.Generator().manual_seed(config.seed + 3)
     size, extent = config.fine, grid.extent
     behaviour, rest = parts.behaviour(latents), parts.at_rest(latents)
+    start = rasterise(rest, grid)
+    points = draw_centres(start, size.gaussians, config.threshold, generator)
+    alive = torch.nonzero(behaviour.mass > 0)[:, 0]
+    nearest = alive[nearest_part(points, rest.centres[alive], torch.arange(len(alive)))]
     anchors = found_or_given(behaviour, rest.centres, config)
+    # a part is as large as the density around its Gaussians, whatever their own mass
+    drawn = torch.bincount(nearest, minlength=len(behaviour.mass))
+    anchors = anchors_of(behaviour, without_dust(anchors.part, behaviour, drawn.to(behaviour.mass)))
     count = len(anchors.features) if config.frames == "anchors" else 0
     torch.manual_seed(config.seed + 4)
     mixture = AnchoredMixture(
         size.gaussians, count, config.features, latents.shape[1], network(size, config), extent
     )
-    start = rasterise(rest, grid)
-    points = draw_centres(start, size.gaussians, config.threshold, generator)
-    alive = torch.nonzero(behaviour.mass > 0)[:, 0]
-    nearest = alive[nearest_part(points, rest.centres[alive], torch.arange(len(alive)))]
     with torch.no_grad():
         if count:
             mixture.part.copy_(anchors.part[nearest])
@@ -92,7 +96,9 @@ def anchored(
             # without parts to share a feature, each Gaussian keeps that of its nearest coarse one
             mixture.feature_offsets.copy_(behaviour.features[nearest])
         mixture.offsets.copy_(points / extent - mixture.anchor_centres[mixture.part])
-    return _started(mixture, start, points, size)
+    if count and config.networks == "products":
+        teach_frames(mixture, anchors, (parts, behaviour), latents, config.seed + 5)
+    return started(mixture, start, points, size)
 
 
 def found_or_given(behaviour: Behaviour, centres: Float[Tensor, "g 3"], config: Config) -> Anchors:
@@ -127,7 +133,7 @@ def network(size: MixtureConfig, config: Config) -> Network:
 Started = TypeVar("Started", PartMixture, AnchoredMixture)
 
 
-def _started(mixture: Started, start: Volume, points: Float[Tensor, "g 3"], size: MixtureConfig) -> Started:
+def started(mixture: Started, start: Volume, points: Float[Tensor, "g 3"], size: MixtureConfig) -> Started:
     """Widths and amplitudes of a fresh mixture, in the unit that fits the start map."""
     scale = max(size.scale * start.grid.extent, NARROWEST * start.grid.pixel_size)
     equal = equal_gaussians(points, scale, size.amplitude)

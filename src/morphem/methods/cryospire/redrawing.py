@@ -1,0 +1,122 @@
+"""A fine mixture whose parts are rigid at first, and drawn anew from the images once they move rightly."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from morphem.core.types import Volume
+from morphem.data.stack import ParticleStack
+from morphem.engine.descend import DescentConfig, descend
+from morphem.engine.run import Run
+from morphem.inference.latents import Scene
+from morphem.inference.part_maps import part_maps
+from morphem.methods.cryospire.objectives import BandObjective
+from morphem.methods.cryospire.settings import Config
+from morphem.methods.cryospire.starting import network, started
+from morphem.models.anchors import nearest_part
+from morphem.models.gaussian_density import AnchoredMixture
+from morphem.models.seeding import bright_level, draw_centres
+from morphem.models.table import ParticleTable
+
+
+def settled(
+    fine: AnchoredMixture,
+    latents: ParticleTable,
+    seen: tuple[ParticleStack, Scene, Scene],
+    config: Config,
+    run: Run,
+) -> AnchoredMixture:
+    """The fine mixture after its parts have moved as rigid bodies, drawn anew from their maps.
+
+    First their densities follow from the motions that they begin with; then both are made better. Not until
+    each part is sharp in its own frame may Gaussians move within it: before, they would flow to where density
+    is missing, and no part would turn.
+
+    Args:
+        fine: With frames that were taught.
+        latents: Which stay as they are.
+        seen: The particles, their images to the coarse mixture's limit, and to the fine one's.
+        config: Of the method.
+        run: For stages and progress.
+    """
+    stack, low, full = seen
+    epochs = config.solving.rigid_epochs
+    if not epochs or not fine.anchors:
+        return fine
+    descent = DescentConfig(epochs=epochs, batch_size=config.fine_descent.batch_size, seed=config.seed)
+    for name, still in (("densities", (fine.motion, fine.displacement)), ("frames", (fine.displacement,))):
+        _let_learn(still, False)
+        descend(BandObjective(fine, latents, low, config), stack, descent, run.stage(f"rigid-{name}"))
+        _let_learn(still, True)
+    return redrawn(fine, latents, full, stack.halves(), config)
+
+
+def redrawn(
+    fine: AnchoredMixture,
+    latents: ParticleTable,
+    scene: Scene,
+    halves: tuple[Int[Tensor, "m1"], Int[Tensor, "m2"]],
+    config: Config,
+) -> AnchoredMixture:
+    """A mixture with the same parts and motions whose Gaussians are drawn from the parts' maps."""
+    maps = part_maps(fine, latents.rows, scene, halves)
+    grid = scene.store.disc.grid
+    whole = (maps.own + maps.left).clamp(min=0)
+    level = max(float(bright_level(each)) for each in whole)
+    kept = torch.where(whole > config.threshold * level, whole, 0)
+    counts = _dealt(kept.sum((1, 2, 3)), config.fine.gaussians)
+    generator = torch.Generator().manual_seed(config.seed + 6)
+    points = torch.cat(
+        [
+            draw_centres(Volume(each, grid), count, 0.0, generator)
+            for each, count in zip(kept, counts, strict=True)
+        ]
+    )
+    part = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    torch.manual_seed(config.seed + 7)
+    arguments = fine.arguments
+    drawn = AnchoredMixture(
+        config.fine.gaussians,
+        fine.anchors,
+        config.features,
+        arguments["latent"],
+        network(config.fine, config),
+        fine.extent,
+    )
+    drawn.load_state_dict({**drawn.state_dict(), **_shared(fine)})
+    with torch.no_grad():
+        drawn.part.copy_(part)
+        drawn.offsets.copy_(points / fine.extent - drawn.anchor_centres[part])
+        drawn.feature_offsets.copy_(fine.feature_offsets[_nearest(points, part, fine)])
+    return started(drawn, Volume(kept.sum(0), grid), points, config.fine)
+
+
+def _shared(fine: AnchoredMixture) -> dict[str, Tensor]:
+    """What two mixtures of the same parts have in common, whatever their Gaussians."""
+    kept = ("anchor_", "motion.", "occupancy.", "displacement.")
+    return {name: value for name, value in fine.state_dict().items() if name.startswith(kept)}
+
+
+def _nearest(points: Tensor, part: Tensor, fine: AnchoredMixture) -> Int[Tensor, "n"]:
+    """The old Gaussian of its own part that is nearest to each point (Å) at rest."""
+    rest = fine.resting()
+    found = torch.zeros_like(part)
+    for each in part.unique():
+        member = torch.nonzero(fine.part == each)[:, 0]
+        here = part == each
+        found[here] = nearest_part(points[here], rest.centres[member], member)
+    return found
+
+
+def _dealt(mass: Tensor, total: int) -> list[int]:
+    """A total dealt out by mass; what rounding leaves goes to the heaviest."""
+    counts = (mass / mass.sum() * total).round().long()
+    counts[mass.argmax()] += total - counts.sum()
+    return counts.tolist()
+
+
+def _let_learn(networks: tuple[nn.Module, ...], learn: bool) -> None:
+    for each in networks:
+        each.requires_grad_(learn)
