@@ -5,12 +5,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test check lint laws venv clean
+.PHONY: help demo test check lint laws web docs venv clean
 
 help:
 	@echo "make demo    simulate a moving molecule, find its parts and states, compare with the truth (5 minutes)"
 	@echo "make test    run the tests"
 	@echo "make check   formatter, linter, types, layers, spelling, laws"
+	@echo "make web     build and test the page of reports and of the viewer (needs Node.js)"
+	@echo "make docs    build the documentation's pages in site/"
 	@echo "make clean   remove what the above wrote, .venv excepted"
 
 demo: $(READY)
@@ -34,6 +36,12 @@ lint: $(READY)
 laws: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/laws
 
+web:
+	@cd web && npm ci --no-audit --no-fund --loglevel=error && npm test && npm run build
+
+docs: $(READY)
+	@$(BIN)/zensical build --clean --strict
+
 venv: $(READY)
 
 $(READY): pyproject.toml constraints.txt Makefile
@@ -46,4 +54,4 @@ $(READY): pyproject.toml constraints.txt Makefile
 	@touch $@
 
 clean:
-	rm -rf demo dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf demo dist build site web/node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache
