@@ -118,6 +118,10 @@ class VolumeOptions:
     """Where to write the maps; RUN/volumes by default."""
     like: Path | None = None
     """Map whose origin to take, so that both overlay; zero by default, as in RELION and cryoSPARC."""
+    refined: bool = False
+    """Add what the images have over and above the mixture, carried along with each rigid part."""
+    particle_file: Path | None = None
+    """The particle file, where it has moved; refined maps need the images."""
 
 
 def volumes(arguments: list[str]) -> int:
@@ -126,8 +130,15 @@ def volumes(arguments: list[str]) -> int:
     from morphem.report.api import load
     from morphem.report.volumes import write_volumes
 
-    out = options.out or options.run / "volumes"
-    paths = write_volumes(load(options.run), options.choice, out, options.like)
+    out, found = options.out or options.run / "volumes", load(options.run)
+    decode = None
+    if options.refined:
+        from morphem.report.refined import refined_decoder, write_agreement
+
+        decode, maps = refined_decoder(options.run, found, options.particle_file)
+        out.mkdir(parents=True, exist_ok=True)
+        write_agreement(maps, found, out)
+    paths = write_volumes(found, options.choice, out, options.like, decode)
     print(f"{len(paths)} maps in {out}; {out / 'open.cxc'} opens them in ChimeraX")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from morphem.core.types import Volume
 from morphem.data.mrc import read_origin, write_map
 from morphem.engine.reconstruction import Reconstruction
 from morphem.models.anchors import cluster
@@ -86,7 +88,11 @@ def along_component(latents: Float[Tensor, "p z"], component: int, count: int) -
 
 
 def write_volumes(
-    found: Reconstruction, choice: Choice, folder: Path, like: Path | None = None
+    found: Reconstruction,
+    choice: Choice,
+    folder: Path,
+    like: Path | None = None,
+    decode: Callable[[Float[Tensor, "z"]], Volume] | None = None,
 ) -> list[Path]:
     """One map for each place, the list of them, and a script that opens each kind as a series in ChimeraX.
 
@@ -95,7 +101,9 @@ def write_volumes(
         choice: Which maps.
         folder: Where to.
         like: A map whose origin to take, so that both overlay; RELION and cryoSPARC place it at zero.
+        decode: The map of a latent, if not the run's own density.
     """
+    decode = decode or found.volume
     origin = (0.0, 0.0, 0.0) if like is None else read_origin(like)
     folder.mkdir(parents=True, exist_ok=True)
     rows, script = [], []
@@ -103,7 +111,7 @@ def write_volumes(
         files = [f"{name}.mrc" for name in places.names]
         script.append(f"open {' '.join(files)} vseries true")
         for file, z, support in zip(files, places.latents, places.support, strict=True):
-            write_map(folder / file, found.volume(z), origin)
+            write_map(folder / file, decode(z), origin)
             rows.append({"map": file, "latent": z.tolist(), "nearest_particles": int(support)})
     (folder / "volumes.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     (folder / "open.cxc").write_text("\n".join(script) + "\n", encoding="utf-8")
