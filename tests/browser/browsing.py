@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -29,6 +30,12 @@ class Visit:
     def at_rest(self) -> None:
         """Wait until the density has been drawn as finely as it will be."""
         self.page.wait_for_selector('.stage[data-rest="true"]')
+
+    def says(self, start: str) -> str:
+        """All that stands over the density, as soon as it begins so and the density is at rest."""
+        self.page.locator(".caption", has_text=re.compile(f"^{start}")).wait_for()
+        self.changed()
+        return self.page.locator(".caption").inner_text()
 
     def changed(self) -> None:
         """Wait until the density is drawn anew, then until it is at rest."""

@@ -65,16 +65,14 @@ def test_the_surface_covers_where_the_map_exceeds_the_contour(opened: Visit, sce
 def test_a_click_on_the_plot_shows_another_density_and_says_which(opened: Visit) -> None:
     before = opened.density()
     opened.click(0.82, 0.85)
-    opened.changed()
+    caption = opened.says("Particle")
     assert np.abs(opened.density() - before).sum(-1).astype(bool).mean() > 0.01
-    caption = opened.page.locator(".caption").inner_text()
     assert re.match(r"Particle \d+\s+shown: .*the nearest in this report \(latent distance [\d.]+\)", caption)
 
 
 def test_dragging_over_the_plot_makes_the_density_follow(opened: Visit) -> None:
     opened.draw([(0.1, 0.4), (0.3, 0.5), (0.6, 0.7), (0.8, 0.8)])
-    opened.changed()
-    assert "Chosen latent" in opened.page.locator(".caption").inner_text()
+    opened.says("Chosen latent")
     opened.keep("following")
 
 
@@ -214,8 +212,7 @@ def test_the_page_is_used_without_a_mouse(opened: Visit) -> None:
     page.locator(".plot").focus()
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Space")
-    opened.changed()
-    assert page.locator(".caption").inner_text().startswith("Particle")
+    opened.says("Particle")
     before = opened.density()
     page.locator(".stage").focus()
     page.keyboard.press("ArrowRight")

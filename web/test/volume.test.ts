@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { about, dragged, fromRows, product, rows, VIEWS, type Vector } from "../src/volume/camera";
 import { Pace } from "../src/volume/pace";
-import { BLOCK, blocksOf, brightest, filled, grown, refined, surplus, tinted, type Shape } from "../src/volume/prepare";
+import { BLOCK, blocksOf, brightest, filled, grown, refined, sameVolume, surplus, tinted, type Shape } from "../src/volume/prepare";
 
 function ball(shape: Shape, radius: number): Uint8Array {
   const map = new Uint8Array(shape[0] * shape[1] * shape[2]);
@@ -20,9 +20,11 @@ describe("a refined map", () => {
 
   it("goes through its voxels", () => {
     expect(fine.shape).toEqual([23, 19, 17]);
-    for (let z = 0; z < 9; z++) for (let y = 0; y < 10; y++) for (let x = 0; x < 12; x++) {
-      expect(fine.map[(2 * z * 19 + 2 * y) * 23 + 2 * x]).toBe(map[(z * 10 + y) * 12 + x]);
-    }
+    const kept = map.map((_, i) => {
+      const [x, y, z] = [i % 12, Math.floor(i / 12) % 10, Math.floor(i / 120)];
+      return fine.map[(2 * z * 19 + 2 * y) * 23 + 2 * x];
+    });
+    expect(kept).toEqual(map);
   });
   it("of a straight slope is that slope", () => {
     const slope = Uint8Array.from({ length: 8 }, (_, i) => 10 * i);
@@ -41,11 +43,13 @@ describe("blocks", () => {
   const bright = brightest(fine, fineShape, shape);
 
   it("hold the brightest value that is found anywhere within them", () => {
-    for (let z = 0; z < fineShape[2]; z++) for (let y = 0; y < fineShape[1]; y++) for (let x = 0; x < fineShape[0]; x++) {
-      const [bx, by, bz] = [x, y, z].map((value) => Math.floor((value / 2 + 0.5) / BLOCK));
-      const value = fine[(z * fineShape[1] + y) * fineShape[0] + x];
-      expect(bright[(bz * blocks[1] + by) * blocks[0] + bx]).toBeGreaterThanOrEqual(value);
-    }
+    const brighter = fine.filter((value, i) => {
+      const place = [i % fineShape[0], Math.floor(i / fineShape[0]) % fineShape[1], Math.floor(i / (fineShape[0] * fineShape[1]))];
+      const [bx, by, bz] = place.map((voxel) => Math.floor((voxel / 2 + 0.5) / BLOCK));
+      return value > bright[(bz * blocks[1] + by) * blocks[0] + bx];
+    });
+    expect(Math.max(...bright)).toBe(Math.max(...fine));
+    expect([...brighter]).toEqual([]);
   });
   it("bound what reaches a level, or nothing does", () => {
     expect(filled(bright, blocks, 100)).not.toBeNull();
@@ -72,6 +76,12 @@ describe("parts", () => {
 
 it("a surplus is what one map has more than another", () => {
   expect([...surplus(Uint8Array.of(9, 1), Uint8Array.of(4, 5))]).toEqual([5, 0]);
+});
+
+it("a contour can enclose as much in one map as in another of another scale", () => {
+  const map = Uint8Array.of(10, 20, 30, 40, 50);
+  expect(sameVolume(map.map((value) => 2 * value), map, 30)).toBe(60);
+  expect(sameVolume(new Uint8Array(5), map, 30)).toBe(1);
 });
 
 describe("the camera", () => {

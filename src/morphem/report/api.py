@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
@@ -26,6 +27,7 @@ from morphem.report.posing import GIVEN, keep_taken, pose_source, posed
 from morphem.report.scene.run import shown_of
 
 # all that drawing may raise but for requests to stop: the result is on disk by then
+_QUIET = 10.0  # seconds after which the making of a page is told of
 _CANNOT_DRAW = (ValueError, OSError, RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError)
 _LOG = logging.getLogger("morphem")
 
@@ -116,8 +118,14 @@ def draw(folder: Path, found: Reconstruction, prepared: ParticleStack) -> None:
     try:
         write_figures(folder, found)
         with Progress(None, "report", len(prepared)) as progress:
+            begun = time.monotonic()
+
+            def tell(text: str) -> None:
+                if time.monotonic() - begun > _QUIET:
+                    progress.say(text)
+
             shown = shown_of(folder, load(folder), prepared)
-            write_page(shown, folder / PAGE, tell=progress.say)
+            write_page(shown, folder / PAGE, tell=tell)
     except _CANNOT_DRAW as error:
         keep_trace(traceback.format_exc(), folder)
         _LOG.warning(

@@ -47,7 +47,7 @@ export class Plot {
   private height = 300;
 
   constructor() {
-    this.element = h("div", { class: "plot", tabindex: 0, role: "application" }, this.canvas, this.axes, this.overlay);
+    this.element = h("div", { class: "plot", tabindex: 0, role: "application" }, this.axes, this.canvas, this.overlay);
     new ResizeObserver(() => this.resized()).observe(this.element);
   }
 

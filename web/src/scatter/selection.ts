@@ -4,8 +4,10 @@ import type { App } from "../app";
 import { button, download, h, refill } from "../dom";
 import { angstrom, count, ofAll } from "../format";
 import { mapOf } from "../places";
-import type { Selection } from "../scene";
+import type { MapFrame, Selection } from "../scene";
 import { commandList } from "../sections/commands";
+import { toByte } from "../volume/picture";
+import { sameVolume } from "../volume/prepare";
 import { montage } from "./montage";
 import type { Point } from "./polygon";
 
@@ -29,6 +31,15 @@ export function selectionBox(app: App, rows: Int32Array, polygon: Point[], drop:
 function folder(app: App): string {
   const told = app.scene.commands.map(({ command }) => /^morphem (?:view|report) (\S.*)$/.exec(command)?.[1]);
   return told.find((each) => each !== undefined) ?? app.scene.title;
+}
+
+/** Images may be on another scale than the model: the contour that encloses as much as it did before. */
+function contourLike(app: App, map: Uint8Array, before: Uint8Array): void {
+  const frame = app.scene.maps as MapFrame;
+  const byte = sameVolume(map, before, toByte(frame, app.view.level));
+  app.usualLevel ??= app.view.level;
+  app.view.level = frame.low + ((frame.high - frame.low) * byte) / 255;
+  app.tell("level");
 }
 
 /** A name that is safe as a file's. */
@@ -75,9 +86,12 @@ function liveButtons(app: App, rows: Int32Array, made: () => Selection, answer: 
     const reply = await live.subset(particles);
     const { used, asked, resolution } = reply.header;
     const words = `Mean of ${count(used)} images of ${count(rows.length)} selected particles`;
-    await app.show({ kind: "made", data: mapOf(reply, `subset:${Date.now()}`), words });
+    const before = app.resolved;
+    const data = mapOf(reply, `subset:${Date.now()}`);
+    await app.show({ kind: "made", data, words });
+    if (before) contourLike(app, data.bytes, before.map.bytes);
     return h("p", {}, `${words}${used < asked ? ` (a sample of ${count(asked)})` : ""}: its halves agree to `
-      + `${angstrom(resolution)} (FSC 0.143). It is made of images alone, without the model.`);
+      + `${angstrom(resolution)} (FSC 0.143). It is made of images alone, without the model; the contour encloses as much as before.`);
   });
   const pictures = doing("reading images …", async () => montage(await live.montage(particles)));
   const keep = doing("writing …", async () => {

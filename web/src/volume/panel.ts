@@ -49,6 +49,7 @@ export class VolumePanel {
     this.element = this.layout();
     this.showTabs();
     for (const topic of ["place", "other", "look"] as const) app.on(topic, () => this.tell());
+    app.on("level", () => this.setLevel(app.view.level));
     app.on("path", () => { this.tab = "path"; this.showTabs(); });
     this.setMode(app.view.mode, false);
   }

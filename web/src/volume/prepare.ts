@@ -141,3 +141,16 @@ export function surplus(b: Uint8Array, a: Uint8Array): Uint8Array {
 export function mixed(a: Uint8Array, b: Uint8Array, t: number): Uint8Array {
   return a.map((value, i) => Math.round(value + t * (b[i] - value)));
 }
+
+/** The level, 1 to 255, at which a map encloses as many voxels as another does at a given level. */
+export function sameVolume(map: Uint8Array, other: Uint8Array, level: number): number {
+  const wanted = other.reduce((sum, value) => sum + (value >= level ? 1 : 0), 0);
+  const counts = new Int32Array(256);
+  for (let i = 0; i < map.length; i++) counts[map[i]]++;
+  let enclosed = 0;
+  for (let value = 255; value > 0; value--) {
+    enclosed += counts[value];
+    if (enclosed >= wanted) return value;
+  }
+  return 1;
+}
