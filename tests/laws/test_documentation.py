@@ -358,7 +358,7 @@ def test_the_example_of_a_method_is_short_and_keeps_the_laws():
 def test_the_example_of_a_method_parts_bent_from_straight(plugin: Path, tmp_path: Path):
     angle = _simulated(tmp_path / "set", 600).state[:, 0]
     particles, run = tmp_path / "set" / "particles.star", tmp_path / "run"
-    assert _run(["reconstruct", PLUGIN, str(particles), "-o", str(run)]) == 0
+    assert _run(["reconstruct", PLUGIN, str(particles), "-o", str(run), "--rounds", "6"]) == 0
     found = load(run)
     assert found.latents.unique().tolist() == [0, 1]
     member = found.latents[:, 0]

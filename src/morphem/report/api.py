@@ -26,8 +26,8 @@ from morphem.report.page import PAGE, write_page
 from morphem.report.posing import GIVEN, keep_taken, pose_source, posed
 from morphem.report.scene.run import shown_of
 
-# all that drawing may raise but for requests to stop: the result is on disk by then
 _QUIET = 10.0  # seconds after which the making of a page is told of
+# all that drawing may raise but for requests to stop: the result is on disk by then
 _CANNOT_DRAW = (ValueError, OSError, RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError)
 _LOG = logging.getLogger("morphem")
 
