@@ -139,8 +139,8 @@ def test_its_gradient_is_that_of_the_direct_evaluation(stack: ParticleStack, sce
     near = torch.autograd.grad(made.misfit(made.latents.rows[:8], batch), leaves)
     far = torch.autograd.grad(directly(made, batch, scene), leaves)
     for a, b in zip(near, far, strict=True):
-        # windows end at four standard deviations, where slopes miss a per cent or two
-        assert float((a - b).norm()) < 0.03 * float(b.norm())
+        # windows end at four standard deviations, where slopes miss a few per cent
+        assert float((a - b).norm()) < 0.05 * float(b.norm())
 
 
 def test_the_contrast_is_the_likeliest_and_none_is_negative():
