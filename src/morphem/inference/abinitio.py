@@ -22,7 +22,7 @@ from morphem.inference.store import Store
 from morphem.inference.templates import working_grid
 from morphem.metrics.poses import align_poses, pose_errors
 
-_BLOCK = 64  # images refined at a time
+_BLOCK = 128  # images refined at a time
 _LOG = logging.getLogger("morphem")
 
 
@@ -38,7 +38,7 @@ class SeedConfig:
     """How many are made if the best of those, gone on with at finer frequencies, do not agree either."""
     images: int = 20_000
     """Images used, drawn at random."""
-    judges: int = 500
+    judges: int = 300
     """Images of those by which starts are judged."""
     agreement: float = 15.0
     """Degrees; two starts agree if half of the judges' rotations differ by less."""

@@ -18,7 +18,7 @@ from morphem.engine.ranks import is_main
 from morphem.engine.run import Run
 from morphem.inference.abinitio import SeedConfig
 from morphem.inference.maps import Halves
-from morphem.inference.modes import ModeConfig, Modes
+from morphem.inference.modes import Modes
 from morphem.inference.rounds import Refined, RoundConfig
 from morphem.inference.subspace import Subspace
 
@@ -57,12 +57,10 @@ class Reckoning:
     Attributes:
         starts: Its starts, for the reach.
         rounds: Its refinement, for the contrast.
-        modes: Its directions, for their limit.
     """
 
     starts: SeedConfig
     rounds: RoundConfig
-    modes: ModeConfig
 
 
 def freeze(refined: Refined, modes: Modes, by: Reckoning) -> FrozenModel:
@@ -71,7 +69,7 @@ def freeze(refined: Refined, modes: Modes, by: Reckoning) -> FrozenModel:
         mean=joined(refined.halves),
         limit=refined.limit,
         space=modes.space,
-        space_limit=min(by.modes.limit, refined.limit),
+        space_limit=modes.limit,
         noise=refined.store.noise,
         spread=by.rounds.contrast_spread,
         reach=by.starts.reach,

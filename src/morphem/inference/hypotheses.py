@@ -12,8 +12,9 @@ from torch import Tensor
 from morphem.core.rotations import from_rotation_vector, geodesic_distance, to_quaternion
 from morphem.core.so3_grids import mean_spacing, super_fibonacci
 from morphem.core.types import Poses, Volume
+from morphem.inference.passes import put
 from morphem.inference.refine import Fit, Products, refine
-from morphem.inference.search import Hypotheses, ramps, search, shifts
+from morphem.inference.search import Hypotheses, ramps, search, shifts, with_half_turns
 from morphem.inference.store import Coefficients, Store
 from morphem.inference.templates import template
 from morphem.physics.slices import prepare_transform, sample_places
@@ -21,6 +22,8 @@ from morphem.physics.slices import prepare_transform, sample_places
 _SHORTLIST = 24  # of a search, among which distinct rotations are sought
 _APART = 1.8  # spacings of the rotations searched
 _ELSEWHERE = math.radians(10)  # from a pose: another one
+_RIVALS = 4  # poses of an image that are refined to the end
+_FIRST_STEPS = 1  # after which these are chosen
 _SURE = 1e6  # lead of a pose without a rival
 _TURNS = 2304
 _NEAR = math.radians(30)  # to no turn: not a symmetry but the map's smoothness
@@ -31,13 +34,13 @@ class SearchGrid:
     """A map's slices at evenly spread rotations, and the shifts to try.
 
     Attributes:
-        rotation: Of each slice.
+        rotation: Of each slice, then of each slice's conjugate.
         slices: In units of the coefficients.
         shift: Å.
         moves: Ramp of each shift.
     """
 
-    rotation: Float[Tensor, "r 3 3"]
+    rotation: Float[Tensor, "_ 3 3"]
     slices: Complex[Tensor, "r m"]
     shift: Float[Tensor, "t 2"]
     moves: Complex[Tensor, "t m"]
@@ -55,10 +58,18 @@ def search_grid(
 
     ``turn`` is applied to all rotations: those of two searches may lie between each other.
     """
-    turned, moves = super_fibonacci(rotations), shifts(store, limit, reach)
+    turned, moves = half_spread(rotations), shifts(store, limit, reach)
     turned = turned if turn is None else turned @ turn
     slices = template(volume, store.disc, limit).slices(turned)[0]
-    return SearchGrid(turned, slices, moves, ramps(store.disc, limit, moves))
+    return SearchGrid(with_half_turns(turned), slices, moves, ramps(store.disc, limit, moves))
+
+
+def half_spread(count: int) -> Float[Tensor, "_ 3 3"]:
+    """Half of ``count`` rotations that are evenly spread together with their half turns in the plane.
+
+    A half turn in the plane leads from one half of the spiral to the other.
+    """
+    return super_fibonacci(count)[: (count + 1) // 2]
 
 
 def distinct(
@@ -94,10 +105,18 @@ def likeliest(
 def ahead(
     images: Coefficients, model: Products, tried: Poses, steps: int, spread: float = math.inf
 ) -> tuple[Fit, Float[Tensor, "b"]]:
-    """As :func:`likeliest`, and by how much each fit is likelier than the best that ended in another pose."""
+    """As :func:`likeliest`, and by how much each fit is likelier than the best that ended in another pose.
+
+    Of many poses, the few that are likeliest after a step are gone on with.
+    """
     count = len(tried) // len(images)
-    repeated = images[torch.arange(len(images)).repeat_interleave(count)]
-    fits = refine(repeated, model, tried, steps, spread)
+    owner = torch.arange(len(images)).repeat_interleave(count)
+    first = steps if count <= _RIVALS else min(_FIRST_STEPS, steps)
+    fits = refine(images[owner], model, tried, first, spread)
+    if first < steps:
+        rank = fits.score.view(-1, count).topk(_RIVALS, dim=1).indices
+        kept = (rank + count * torch.arange(len(images))[:, None]).flatten()
+        put(fits, kept, refine(images[owner[kept]], model, fits.poses[kept], steps - first, spread))
     score, rotation = fits.score.view(-1, count), fits.poses.rotation.view(-1, count, 3, 3)
     best = score.argmax(1)
     chosen = fits[torch.arange(len(images)) * count + best]

@@ -18,6 +18,7 @@ from morphem.inference import seeds
 from morphem.inference.abinitio import SeedConfig, empty_fit
 from morphem.inference.frozen import FrozenModel
 from morphem.inference.hypotheses import likeliest, search_grid, searched
+from morphem.inference.joint import empty_joint, place
 from morphem.inference.passes import blocks, put, shared
 from morphem.inference.refine import Fit, Products, map_products, refine
 from morphem.inference.rounds import Residual
@@ -29,6 +30,7 @@ GUESSES = 4  # of each image, told apart by finer frequencies than they were fou
 _TRIED = 6  # of a search
 _BLOCK = 64  # images refined at a time
 _SIFT_STEPS, _STEPS = 3, 4  # of refinement, of a guess and of a pose at each limit
+_JOINT_STEPS = 3  # likewise, of a pose and its latent together
 _FINER = 1.6  # factor from one limit to the next
 _SAMPLE = 2000  # images from which noise and contrast are measured
 _POOLED = 20  # images by which a group's mean contrast is held to that of all
@@ -75,7 +77,8 @@ def infer_images(
     """Poses and latents of all images of a set; the cost of an image does not depend on their number.
 
     A few rough poses of each are refined beyond the frequencies that they were found with, the likeliest up
-    to the model's limit; the latent has a closed form there. Noise and mean contrast are the new images' own.
+    to the model's limit; the latent has a closed form there, from which both go on together where directions
+    are known as finely as the mean. Noise and mean contrast are the new images' own.
 
     Args:
         stack: Prepared as the images were that the model was made of, and on their grid.
@@ -91,7 +94,13 @@ def infer_images(
     guesses = proposals(store, model, run)
     fit = placed(store, guesses, model, rows, run)
     where = Setting(store, fit, model.space_limit, *_unused(model))
-    return Inferred(fit, infer_latents(where, rows, model.space, run), gain)
+    latents = infer_latents(where, rows, model.space, run)
+    if not len(model.space) or model.space_limit < model.limit:
+        return Inferred(fit, latents, gain)
+    found = empty_joint(len(store), len(model.space))
+    place(where, rows, (model.space, latents), (_JOINT_STEPS, model.spread), found, run)
+    found = shared(found)
+    return Inferred(found.fit, found.latents, gain)
 
 
 def searched_all(store: Store, model: FrozenModel, run: Run | None = None) -> Guesses:

@@ -31,9 +31,13 @@ class ModeConfig:
     kept: int = -1
     """Directions kept whatever the evidence; -1 goes by the evidence."""
     limit: int = 16
-    """Finest frequency that directions have, frequency pixels."""
+    """Finest frequency at which directions are sought, frequency pixels."""
     passes: int = 8
     """Rounds of expectation–maximisation."""
+    finest: int = 40
+    """Finest frequency of those kept, frequency pixels; that of the poses where it is less."""
+    joint: int = 2
+    """Rounds in which poses and latents are found together at that; 0: latents at the poses of one map."""
 
     def __post_init__(self) -> None:
         if self.most < 0 or self.kept > self.most:
@@ -47,6 +51,7 @@ class Modes:
     Attributes:
         space: Mean and directions kept.
         latents: Of every image.
+        limit: Frequency pixels that both were found with.
         gain: Mean log-likelihood that each direction tried adds to images of the other half set; empty where
             none were tried.
         error: Standard error of that.
@@ -54,6 +59,7 @@ class Modes:
 
     space: Subspace
     latents: Latents
+    limit: int
     gain: list[float]
     error: list[float]
 
@@ -72,7 +78,8 @@ def find_modes(
     rows = torch.cat(half_sets).sort().values
     found, final = (count + _SPARE, config) if count else (0, replace(config, passes=0))
     space = _remembered(where, rows, found, (final, seed), run.stage("modes")).first(count)
-    return Modes(space, infer_latents(where, rows, space, run), gain.tolist(), error.tolist())
+    latents = infer_latents(where, rows, space, run)
+    return Modes(space, latents, where.limit, gain.tolist(), error.tolist())
 
 
 def borne_out(gain: Float[Tensor, "q"], error: Float[Tensor, "q"]) -> int:

@@ -33,9 +33,9 @@ from morphem.inference.store import Coefficients, Store
 from morphem.inference.templates import template
 from morphem.metrics.fsc import crossing
 
-_BLOCK = 64  # images refined at a time
-_JUDGED = 2000  # images of a half set from which the noise is measured
-_STEPS = 4  # of refinement a round
+_BLOCK = 128  # images refined at a time
+_JUDGED = 1000  # images of a half set, at most, from which the noise is measured
+_STEPS, _NEAR_STEPS = 4, 3  # of refinement a round, of poses that may be far off and of those that are near
 _SEARCH_LIMIT = 14  # frequency pixels of a search, at most
 _KNOWN = 0.5  # correlation of the halves up to which their maps are joined
 _USEFUL = 0.2  # correlation beyond which frequencies say nothing of poses
@@ -148,8 +148,12 @@ def half_maps(
     found = fit.poses, fit.contrast
     one, two = (assemble(store, rows, found, limit, run) for rows in half_sets)
     known = agreement((one, two), store.disc.grid, limit)
-    common = int(crossing(known[0], _KNOWN))
-    return filtered_halves((one, two), store.disc.grid, limit, known, common)
+    return filtered_halves((one, two), store.disc.grid, limit, known, common_shell(known[0]))
+
+
+def common_shell(fsc: Float[Tensor, "s"]) -> int:
+    """Shell up to which both half sets see the maps of all images."""
+    return int(crossing(fsc, _KNOWN))
 
 
 def next_limit(fsc: Float[Tensor, "s"], limit: int, last: int, growth: float) -> int:
@@ -185,14 +189,15 @@ def _round(turn: _Turn, config: PoseConfig, run: Run) -> dict[str, Tensor]:
     store, limit, before = turn.store, turn.limit, turn.found.fit
     halves = half_maps(store, before, turn.half_sets, limit, run)
     found, power = nothing_found(len(store)), Residual(store, limit)
+    turns = pseudo_symmetries(halves.mean(), _SYMMETRY_LIMIT) if turn.mates else None
     for volume, rows in zip(halves.volumes, turn.half_sets, strict=True):
-        tried = _Tried(turn, volume, config)
+        tried = _Tried(turn, volume, turns, config)
         for block in blocks(rows, _BLOCK, run, f"poses to {store.disc.grid.extent / limit:.1f} Å"):
             doubted = turn.found.lead[block] < turn.doubted
             for part, best in ((block[~doubted], tried.refined), (block[doubted], tried.searched)):
                 if len(part):
                     put(found, part, best(part))
-        power.add(volume, found.fit, rows[:: max(1, len(rows) // _JUDGED)])
+        power.add(volume, found.fit, rows[:: -(-len(rows) // _JUDGED)])
     found = shared(found)
     fit = replace(found.fit, contrast=found.fit.contrast / found.fit.contrast.mean())
     found, moved = replace(found, fit=fit), torch.tensor(movement(before.poses, fit))
@@ -202,11 +207,12 @@ def _round(turn: _Turn, config: PoseConfig, run: Run) -> dict[str, Tensor]:
 class _Tried:
     """Poses tried for images of a half set in its map."""
 
-    def __init__(self, turn: _Turn, volume: Volume, config: PoseConfig) -> None:
+    def __init__(
+        self, turn: _Turn, volume: Volume, turns: Float[Tensor, "s 3 3"] | None, config: PoseConfig
+    ) -> None:
         store, search = turn.store, config.starts
-        self._turn, self._rule = turn, config.rounds
+        self._turn, self._turns, self._rule = turn, turns, config.rounds
         self._model = map_products(volume, store.disc, turn.limit)
-        self._turns = pseudo_symmetries(volume, _SYMMETRY_LIMIT) if turn.mates else None
         self._coarse = min(turn.limit, _SEARCH_LIMIT)
         self._grid: SearchGrid | None = None
         if bool((turn.found.lead < turn.doubted).any()):
@@ -217,7 +223,8 @@ class _Tried:
     def refined(self, rows: Int[Tensor, "b"]) -> Found:
         """From the poses that they have, and those of look-alikes."""
         images, own = self._read(rows)
-        fit = likeliest(images, self._model, own, _STEPS, self._rule.contrast_spread)
+        steps = _NEAR_STEPS if self._turns is None else _STEPS
+        fit = likeliest(images, self._model, own, steps, self._rule.contrast_spread)
         return Found(fit, self._turn.found.lead[rows])
 
     def searched(self, rows: Int[Tensor, "b"]) -> Found:

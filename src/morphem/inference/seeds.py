@@ -10,14 +10,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from morphem.core.rotations import random_rotations
-from morphem.core.so3_grids import super_fibonacci
 from morphem.core.types import Volume
 from morphem.engine import ranks
 from morphem.engine.signals import Interrupted, stop_requests
-from morphem.inference.expectation import expected
-from morphem.inference.hypotheses import search_grid
+from morphem.inference.expectation import Expectation, expected
+from morphem.inference.hypotheses import half_spread, search_grid
 from morphem.inference.maps import Tables, empty_sums, solved, summed
-from morphem.inference.store import Store
+from morphem.inference.store import Coefficients, Store
 from morphem.inference.templates import plane_of
 from morphem.physics.masks import soft_ball
 
@@ -104,27 +103,36 @@ def _step(
     """
     volume, phase, reach, warmth = state
     turn = random_rotations(1, generator)[0]
-    drawn = torch.randint(phase.rotations, (len(rows),), generator=generator)
+    half = half_spread(phase.rotations)
+    drawn = torch.randint(2 * len(half), (len(rows),), generator=generator)
     mine = slice(ranks.rank(), None, ranks.world())
     images = store.read(rows[mine], phase.limit)
     if volume is None:
-        turned = super_fibonacci(phase.rotations) @ turn
-        numerator = torch.zeros(len(turned), images.values.shape[1], dtype=images.values.dtype)
-        weight = numerator.real.clone()
-        numerator.index_add_(0, drawn[mine], images.values * images.transfer)
-        weight.index_add_(0, drawn[mine], images.transfer.square())
-        best = torch.zeros(len(images))
+        found = _at_random(images, drawn[mine], len(half))
     else:
         grid = search_grid(store, volume, phase.limit, phase.rotations, reach, turn)
         found = expected(images, grid.slices, grid.moves, warmth)
-        turned, numerator, weight, best = grid.rotation, found.numerator, found.weight, found.best
-    sums, plane = empty_sums(store.disc.grid, phase.limit), plane_of(store.disc, phase.limit)
+    sums, plane, turned = (
+        empty_sums(store.disc.grid, phase.limit),
+        plane_of(store.disc, phase.limit),
+        half @ turn,
+    )
     for part in torch.arange(len(turned)).split(_INSERTED):
-        sums.add(numerator[None, part], weight[None, part], turned[part], plane)
+        sums.add(found.numerator[None, part], found.weight[None, part], turned[part], plane)
     power = torch.view_as_real(images.values).square().sum((1, 2))
-    left = torch.stack([(power - best).sum(), power.new_tensor(images.values.numel())])
+    left = torch.stack([(power - found.best).sum(), power.new_tensor(images.values.numel())])
     ranks.sum_tensors([left])
     return summed(sums), max(float(left[0] / left[1]), 1.0)
+
+
+def _at_random(images: Coefficients, drawn: Int[Tensor, "b"], rotations: int) -> Expectation:
+    """Each image at one of the rotations or, where ``drawn`` is beyond the last, at its half turn."""
+    upright = (drawn < rotations)[:, None]
+    values = torch.where(upright, images.values, images.values.conj()) * images.transfer
+    shape = rotations, values.shape[1]
+    numerator = torch.zeros(shape, dtype=values.dtype).index_add_(0, drawn % rotations, values)
+    weight = torch.zeros(shape).index_add_(0, drawn % rotations, images.transfer.square())
+    return Expectation(numerator, weight, torch.zeros(len(images)))
 
 
 def _within_ball(volume: Volume) -> Volume:

@@ -112,10 +112,11 @@ class Store:
     def read(self, rows: Int[Tensor, "b"], limit: int) -> Coefficients:
         """Images ``rows`` within ``limit`` frequency pixels."""
         count = self.disc.count(limit)
-        deviation = self.noise.sqrt()[self.group[rows]][:, self.disc.shells(limit)]
-        values = torch.view_as_complex(self.values[rows, :count].float())
+        # a product of real numbers: complex ones are divided ten times slower
+        whitening = self.noise.rsqrt()[:, self.disc.shells(limit)][self.group[rows]]
+        values = torch.view_as_complex(self.values[rows, :count].float() * whitening[..., None])
         transfer = transfer_at(self.optics[rows], self.disc.frequencies(limit))
-        return Coefficients(values / deviation, transfer / deviation)
+        return Coefficients(values, transfer * whitening)
 
     def with_noise(self, noise: Float[Tensor, "o s"]) -> Store:
         """The same images, weighed by another noise spectrum."""

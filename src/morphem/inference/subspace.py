@@ -89,6 +89,43 @@ class Setting:
     share: Float[Tensor, "s"]
 
 
+@dataclass(frozen=True)
+class MixedSums:
+    """Inserted slices of images each of which shows a mixture of the same maps.
+
+    Attributes:
+        numerator: ``Σ a_j C y`` of each map j, a the expectation of ``(1, z)``.
+        weight: ``Σ a_j a_l C²`` of all pairs j ≤ l, row after row of the upper triangle.
+    """
+
+    numerator: Complex[Tensor, "k e e q"]
+    weight: Float[Tensor, "_ e e q"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Other coordinates of the same densities: ``root⁻¹ (z − centre)``, of mean 0 and covariance I.
+
+    Attributes:
+        centre: Mean of z.
+        root: Of its covariance, ``root rootᵀ``.
+    """
+
+    centre: Float[Tensor, "q"]
+    root: Float[Tensor, "q q"]
+
+    def of_maps(self, space: Subspace) -> Subspace:
+        """The mean map and the directions that go with these coordinates."""
+        mean = space.mean + torch.einsum("q,qzyx->zyx", self.centre, space.directions)
+        return Subspace(mean, torch.einsum("qj,qzyx->jzyx", self.root, space.directions), space.grid)
+
+    def of_latents(self, latents: Latents) -> Latents:
+        """The same particles in these coordinates."""
+        back = torch.linalg.inv(self.root)
+        mean = (latents.mean - self.centre) @ back.T
+        return Latents(mean, back @ latents.covariance @ back.T, latents.evidence)
+
+
 def setting(store: Store, fit: Fit, halves: Halves, limit: int) -> Setting:
     """Images at their poses, filtered as far as two halves agree."""
     share = 2 * halves.fsc.clamp(min=0) / (1 + halves.fsc.clamp(min=0))
@@ -117,15 +154,26 @@ def find_subspace(
 def infer_latents(where: Setting, rows: Int[Tensor, "m"], space: Subspace, run: Run | None = None) -> Latents:
     """Posterior of z for images ``rows``; rows of others are zero."""
     store, n, q = where.store, len(where.store), len(space)
-    found = Latents(torch.zeros(n, q), torch.zeros(n, q, q), torch.zeros(n))
+    found = no_latents(n, q)
     maps = _templates(space, store, where.limit)
     for block in blocks(rows, _BLOCK, run, "latents"):
         put(found, block, _posterior(where, block, maps))
     return shared(found)
 
 
+def no_latents(n: int, width: int) -> Latents:
+    """Latents of ``n`` images, zero."""
+    return Latents(torch.zeros(n, width), torch.zeros(n, width, width), torch.zeros(n))
+
+
 def maximised(where: Setting, rows: Int[Tensor, "m"], latents: Latents, run: Run | None = None) -> Subspace:
     """The maps that explain images best, given what is known of z; free of rigid motions."""
+    space = explained(where, mixed_sums(where, rows, latents, run))
+    return without_rigid_motion(where, spread_of(latents[rows]).of_maps(space))
+
+
+def mixed_sums(where: Setting, rows: Int[Tensor, "m"], latents: Latents, run: Run | None = None) -> MixedSums:
+    """Slices of images ``rows``, inserted with what is known of their z, of all processes."""
     grid, q = working_grid(where.store.disc.grid, where.limit), latents.mean.shape[1]
     pairs = torch.triu_indices(q + 1, q + 1)
     sums = InsertedSlices(PADDING * grid.box, q + 1, pairs.shape[1])
@@ -136,13 +184,24 @@ def maximised(where: Setting, rows: Int[Tensor, "m"], latents: Latents, run: Run
         weights = second[:, pairs[0], pairs[1]].T[:, :, None] * power
         sums.add(first.T[:, :, None] * values, weights, rotation, plane)
     ranks.sum_tensors([sums.cells])
-    numerator, weight = sums.numerators(), sums.densities()
-    density = mean_weight(weight[0], grid)
+    return MixedSums(sums.numerators(), sums.densities())
+
+
+def explained(where: Setting, sums: MixedSums) -> Subspace:
+    """The maps that explain what was inserted best."""
+    grid = working_grid(where.store.disc.grid, where.limit)
+    density = mean_weight(sums.weight[0], grid)
     regulariser = density.clamp(min=1e-6 * float(density.max())) * (1 - where.share) / where.share
-    voxels = solve_joint_insertion(numerator, weight, grid, regulariser)
+    voxels = solve_joint_insertion(sums.numerator, sums.weight, grid, regulariser)
     voxels = voxels * (where.mask * (grid.box**2 / where.store.disc.grid.box))
-    space = Subspace(voxels[0], voxels[1:], grid)
-    return without_rigid_motion(where, _spread_into(space, latents[rows]))
+    return Subspace(voxels[0], voxels[1:], grid)
+
+
+def spread_of(latents: Latents) -> Spread:
+    """Mean and covariance of z over particles, what each leaves open included."""
+    centre = latents.mean.mean(0)
+    moment = (latents.mean - centre).T @ (latents.mean - centre) / len(latents) + latents.covariance.mean(0)
+    return Spread(centre, torch.linalg.cholesky(moment))
 
 
 def without_rigid_motion(where: Setting, space: Subspace) -> Subspace:
@@ -194,11 +253,17 @@ def frequency_weight(where: Setting) -> Float[Tensor, "s"]:
 
 def ordered(where: Setting, space: Subspace) -> Subspace:
     """The same subspace in its principal directions, the strongest as the images see it first."""
+    return principal_turn(where, space).of_maps(space)
+
+
+def principal_turn(where: Setting, space: Subspace) -> Spread:
+    """To coordinates along a subspace's principal directions, the strongest as the images see it first."""
+    centre = torch.zeros(len(space))
     if not len(space):
-        return space
+        return Spread(centre, torch.zeros(0, 0))
     flat = _weighed(space.directions, frequency_weight(where))
-    turn = torch.linalg.eigh(flat @ flat.T).eigenvectors.flip(1).T.to(space.directions)
-    return replace(space, directions=torch.einsum("jq,qzyx->jzyx", turn, space.directions))
+    turn = torch.linalg.eigh(flat @ flat.T).eigenvectors.flip(1)
+    return Spread(centre, turn.to(space.directions))
 
 
 def _weighed(voxels: Float[Tensor, "k d d d"], weight: Float[Tensor, "s"]) -> Float[Tensor, "k _"]:
@@ -248,12 +313,3 @@ def _moments(latents: Latents) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k
     second = first[:, :, None] * first[:, None]
     second[:, 1:, 1:] += latents.covariance
     return first, second
-
-
-def _spread_into(space: Subspace, latents: Latents) -> Subspace:
-    """Directions in which z has covariance I and mean 0, the same densities else."""
-    centre = latents.mean.mean(0)
-    moment = (latents.mean - centre).T @ (latents.mean - centre) / len(latents) + latents.covariance.mean(0)
-    root = torch.linalg.cholesky(moment)
-    mean = space.mean + torch.einsum("q,qzyx->zyx", centre, space.directions)
-    return Subspace(mean, torch.einsum("qj,qzyx->jzyx", root, space.directions), space.grid)

@@ -24,14 +24,17 @@ def scene(request, small_set):
 @pytest.mark.parametrize("warmth", [1.0, 0.3])
 def test_posterior_means_are_those_of_all_poses_one_by_one(scene, warmth: float):
     images, slices, moves = scene
+    all_slices = torch.cat([slices, slices.conj()])
     values, transfer = images.values.to(torch.complex128), images.transfer.double()
-    model = transfer[:, None, None] * (moves[:, None] * slices).to(torch.complex128)  # b t r m
+    model = transfer[:, None, None] * (moves[:, None] * all_slices).to(torch.complex128)  # b t r m
     gain = values.abs().square().sum(1)[:, None, None] - (values[:, None, None] - model).abs().square().sum(3)
     chance = (warmth * gain).flatten(1).softmax(1).view(gain.shape)
+    upright, turned = chance.chunk(2, 2)
     centred = (values * transfer)[:, None] * moves.conj().to(torch.complex128)  # b t m
     found = expected(images, slices, moves, warmth)
-    numerator = torch.einsum("btr,btm->rm", chance.to(centred.dtype), centred)
-    weight = torch.einsum("btr,bm->rm", chance, transfer.square())
+    numerator = torch.einsum("btr,btm->rm", upright.to(centred.dtype), centred)
+    numerator += torch.einsum("btr,btm->rm", turned.to(centred.dtype), centred.conj())
+    weight = torch.einsum("btr,bm->rm", upright + turned, transfer.square())
     for name, value in (("numerator", numerator), ("weight", weight), ("best", gain.amax((1, 2)))):
         wanted = value.to(getattr(found, name).dtype)
         torch.testing.assert_close(

@@ -8,9 +8,11 @@ import torch
 
 from morphem.core.grid import Grid
 from morphem.core.rotations import from_rotation_vector, geodesic_distance, random_rotations
+from morphem.core.so3_grids import super_fibonacci
 from morphem.core.types import GaussianMixture, Poses
 from morphem.inference.hypotheses import (
     ahead,
+    half_spread,
     likeliest,
     pseudo_symmetries,
     search_grid,
@@ -19,6 +21,8 @@ from morphem.inference.hypotheses import (
     with_mates,
 )
 from morphem.inference.refine import map_products
+from morphem.inference.search import with_half_turns
+from morphem.inference.templates import template
 from morphem.physics.gaussians import rasterise
 
 
@@ -57,6 +61,39 @@ def test_the_lead_is_over_poses_that_ended_elsewhere(small_set):
     wanted = torch.maximum(fits[0].score, fits[1].score) - fits[2].score
     torch.testing.assert_close(lead[apart], wanted[apart].abs(), rtol=1e-3, atol=0.1)
     assert int(apart.sum()) > 10
+
+
+def test_the_likeliest_of_many_is_refined_to_the_end(small_set):
+    made = small_set(20)
+    images, model = made.store.read(torch.arange(20), 10), map_products(made.volume, made.store.disc, 10)
+    truth = made.truth.poses
+    near = truth.rotation @ from_rotation_vector(torch.tensor([0.06, -0.05, 0.05]))
+    wrong = random_rotations(20 * 11, torch.Generator().manual_seed(4)).unflatten(0, (20, 11))
+    rotation = torch.cat([wrong[:, :7], near[:, None], wrong[:, 7:]], 1).flatten(0, 1)
+    many = Poses(rotation, truth.shift.repeat_interleave(12, 0))
+    alone = likeliest(images, model, Poses(near, truth.shift), 6)
+    found, lead = ahead(images, model, many, 6)
+    assert bool((found.score > alone.score - 0.1).all())
+    assert bool((lead > 0).all())
+
+
+def test_a_slice_at_a_half_turn_is_the_conjugate(small_set):
+    made = small_set(4)
+    grid = search_grid(made.store, made.volume, 8, 100, 10.0, random_rotations(1)[0])
+    slices = template(made.volume, made.store.disc, 8).slices(grid.rotation)[0]
+    torch.testing.assert_close(slices, torch.cat([grid.slices, grid.slices.conj()]), rtol=1e-4, atol=1e-4)
+
+
+def test_half_a_spread_and_its_half_turns_leave_no_gap():
+    probe = random_rotations(300, torch.Generator().manual_seed(0))
+    gaps = []
+    for rotation in (super_fibonacci(1152), with_half_turns(half_spread(1152))):
+        shape = len(probe), len(rotation), 3, 3
+        apart = geodesic_distance(probe[:, None].expand(shape), rotation[None].expand(shape)).amin(1)
+        gaps.append((float(apart.mean()), float(apart.max())))
+    (mean, largest), (paired_mean, paired_largest) = gaps
+    assert paired_mean < 1.05 * mean
+    assert paired_largest < 1.2 * largest
 
 
 def _twofold(shift: float) -> GaussianMixture:

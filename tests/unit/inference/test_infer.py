@@ -55,6 +55,20 @@ def test_images_find_their_true_poses_and_states(set_of_two: tuple[ParticleStack
     assert float((with_domain == (truth.state[:, 1] > 0.5)).float().mean()) > 0.97
 
 
+def test_pose_and_latent_found_together_are_no_worse_than_one_after_the_other(
+    set_of_two: tuple[ParticleStack, Truth], model: FrozenModel
+):
+    stack, truth = set_of_two
+    together, apart = (
+        infer_images(stack, each, searched_all) for each in (model, replace(model, space_limit=LIMIT - 1))
+    )
+    angle = [
+        geodesic_distance(found.fit.poses.rotation, truth.poses.rotation).median()
+        for found in (together, apart)
+    ]
+    assert float(angle[0]) < 0.97 * float(angle[1])
+
+
 def test_an_image_is_read_the_same_alone_and_among_others(
     set_of_two: tuple[ParticleStack, Truth], model: FrozenModel
 ):
@@ -70,7 +84,8 @@ def test_a_set_of_twice_the_dose_is_read_with_its_own_contrast(
     set_of_two: tuple[ParticleStack, Truth], model: FrozenModel
 ):
     stack = set_of_two[0]
-    weaker = replace(model, mean=Volume(model.mean.voxels / 2, model.mean.grid))
+    space = replace(model.space, mean=model.space.mean / 2, directions=model.space.directions / 2)
+    weaker = replace(model, mean=Volume(model.mean.voxels / 2, model.mean.grid), space=space)
     found = infer_images(stack, weaker, searched_all)
     assert float(found.gain[0]) == pytest.approx(2, rel=0.1)
     assert float(found.fit.contrast.mean()) == pytest.approx(1, rel=0.1)

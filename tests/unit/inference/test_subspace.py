@@ -16,13 +16,16 @@ from morphem.inference.rounds import half_maps
 from morphem.inference.search import ramps
 from morphem.inference.store import collect
 from morphem.inference.subspace import (
+    Latents,
     Setting,
     Subspace,
     find_subspace,
     frequency_weight,
     infer_latents,
+    principal_turn,
     rigid_tangents,
     setting,
+    spread_of,
     without_rigid_motion,
 )
 from morphem.inference.templates import template
@@ -123,6 +126,24 @@ def test_tangents_are_what_small_motions_change(made):
     moved = Frame(torch.eye(3), torch.tensor([step, 0.0, 0.0]))
     change = (truth.volume(state, moved).voxels - here.voxels) / step
     assert float((change * -tangents[0]).sum() / (change.norm() * tangents[0].norm())) > 0.97
+
+
+def test_other_coordinates_are_spread_evenly_and_mean_the_same_densities(made):
+    where, _, _ = made
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(50, 2, generator=generator) @ torch.tensor([[2.0, 1.0], [0.0, 0.5]]) + 1
+    latents = Latents(z, 0.1 * torch.eye(2).repeat(50, 1, 1), torch.zeros(50))
+    maps = torch.randn(3, 26, 26, 26, generator=generator)
+    space, spread = Subspace(maps[0], maps[1:], Grid(26, 256 / 26)), spread_of(latents)
+    found, moved = spread.of_latents(latents), spread.of_maps(space)
+    for own, coordinates in ((space, z), (moved, found.mean)):
+        density = own.mean + torch.einsum("nq,qzyx->nzyx", coordinates[:5], own.directions)
+        wanted = space.mean + torch.einsum("nq,qzyx->nzyx", z[:5], space.directions)
+        torch.testing.assert_close(density, wanted, rtol=1e-4, atol=1e-4)
+    moment = found.mean.T @ found.mean / 50 + found.covariance.mean(0)
+    torch.testing.assert_close(moment, torch.eye(2), rtol=0, atol=1e-4)
+    turned = principal_turn(where, moved)
+    torch.testing.assert_close(turned.root @ turned.root.T, torch.eye(2), rtol=0, atol=1e-5)
 
 
 def test_only_directions_beyond_doubt_count():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from morphem.core.fourier import resize_map
 from morphem.core.grid import Grid
+from morphem.core.types import Poses
 from morphem.data.stack import ParticleStack
 from morphem.engine.files import write_json
 from morphem.engine.half_maps import write_half_maps
@@ -21,6 +22,7 @@ from morphem.engine.reconstruction import Reconstruction, write_spread
 from morphem.engine.run import Run
 from morphem.inference.abinitio import SeedConfig, Start
 from morphem.inference.frozen import Reckoning, freeze, write_model
+from morphem.inference.joint import together
 from morphem.inference.modes import ModeConfig, Modes, find_modes
 from morphem.inference.posing import PoseConfig, find_poses
 from morphem.inference.rounds import Refined, RoundConfig, half_maps
@@ -51,12 +53,11 @@ def reconstruct_by_search(stack: ParticleStack, config: SearchConfig, seed: int,
     found = find_poses(stack, "abinit", how, seed, run)
     start, refined = found.start, found.refined
     assert start is not None
-    posed = replace(stack, poses=found.poses, has_poses=True)
+    poses, modes = modes_of(refined, stack.halves(seed), config, seed, run)
+    posed = replace(stack, poses=poses, has_poses=True)
     maps = backproject(posed, run, seed=seed)
     write_half_maps(maps, run.root)
-    modes = modes_of(refined, stack.halves(seed), config.modes, seed, run)
-    reckoning = Reckoning(config.starts, config.rounds, config.modes)
-    write_model(run, freeze(refined, modes, reckoning))
+    write_model(run, freeze(refined, modes, Reckoning(config.starts, config.rounds)))
     warnings = warnings_of(start, refined, config.starts)
     for warning in warnings:
         _LOG.warning("%s", warning)
@@ -73,12 +74,20 @@ def reconstruct_by_search(stack: ParticleStack, config: SearchConfig, seed: int,
 
 
 def modes_of(
-    refined: Refined, half_sets: tuple[Tensor, Tensor], config: ModeConfig, seed: int, run: Run
-) -> Modes:
-    """Directions at the poses found, with maps no finer than the halves agree."""
-    limit = min(config.limit, refined.limit)
-    halves = half_maps(refined.store, refined.fit, half_sets, limit, run)
-    return find_modes(setting(refined.store, refined.fit, halves, limit), half_sets, config, seed, run)
+    refined: Refined, half_sets: tuple[Tensor, Tensor], config: SearchConfig, seed: int, run: Run
+) -> tuple[Poses, Modes]:
+    """Directions at the poses found; where there are any, poses and latents found together at finer limits.
+
+    Maps are no finer than the halves agree.
+    """
+    fit, rule = refined.fit, config.modes
+    limit = min(rule.limit, refined.limit)
+    halves = half_maps(refined.store, fit, half_sets, limit, run)
+    modes = find_modes(setting(refined.store, fit, halves, limit), half_sets, rule, seed, run)
+    if not len(modes.space) or not rule.joint:
+        return fit.poses, modes
+    spread = config.rounds.contrast_spread
+    return together(refined, half_sets, modes, (rule, spread), run)
 
 
 def _in_full(space: Subspace, grid: Grid) -> Float[Tensor, "q d d d"]:
