@@ -46,6 +46,7 @@ class ParticleStack:
         half: Half set 1 or 2, 0 where it was not given.
         premultiplied: Whether an image was already multiplied by its contrast transfer.
         has_poses: Whether ``poses`` was given.
+        poses_found: Whether they were found from these images: then they may follow the molecule's motion.
         metadata: What the particle file says of the same rows, for writing it back.
         opened: How to open it again; None for images that never were a file.
     """
@@ -59,6 +60,7 @@ class ParticleStack:
     half: Int[Tensor, "n"]
     premultiplied: Bool[Tensor, "n"]
     has_poses: bool = True
+    poses_found: bool = False
     metadata: Metadata | None = None
     opened: Opened | None = None
 

@@ -123,6 +123,7 @@ class AnchoredMixture(AbstractDensity):
     part: Int[Tensor, "g"]
     anchor_centres: Float[Tensor, "a 3"]
     anchor_features: Float[Tensor, "a f"]
+    anchor_still: Int[Tensor, ""]
     unit: Float[Tensor, ""]
 
     def __init__(
@@ -147,6 +148,7 @@ class AnchoredMixture(AbstractDensity):
         self.occupancy = network_of(features, latent, network, 1, VISIBLE)
         self.register_buffer("anchor_centres", torch.zeros(rows, 3))
         self.register_buffer("anchor_features", torch.zeros(rows, features))
+        self.register_buffer("anchor_still", torch.tensor(-1))  # the part in whose frame all others move
         self.register_buffer("part", torch.zeros(gaussians, dtype=torch.int64))
         self.register_buffer("unit", torch.ones(()))
 
@@ -155,12 +157,18 @@ class AnchoredMixture(AbstractDensity):
         return self.anchor_features[self.part] + self.feature_offsets
 
     def frames(self, z: Float[Tensor, "b z"]) -> tuple[Float[Tensor, "b a 3 3"], Float[Tensor, "b a 3"]]:
-        """Rotation about its own centre and translation (box units) of each anchor."""
+        """Rotation about its own centre and translation (box units) of each anchor.
+
+        They are seen from the part that is held still, if one is.
+        """
         motion = self.motion(self.anchor_features, z)
         if motion.shape[-1] == _PUBLISHED_MOTION:
-            return from_rotation_vector(motion[..., :3]), motion[..., 3:]
-        upright = torch.eye(2, 3, device=z.device).flatten()
-        return from_six_dimensions(upright + motion[..., :6]), motion[..., 6:]
+            found = from_rotation_vector(motion[..., :3]), motion[..., 3:]
+        else:
+            upright = torch.eye(2, 3, device=z.device).flatten()
+            found = from_six_dimensions(upright + motion[..., :6]), motion[..., 6:]
+        still = int(self.anchor_still)
+        return found if still < 0 else _seen_from(still, *found, self.anchor_centres)
 
     def mixture(self, z: Float[Tensor, "b z"]) -> GaussianMixture:
         """The Gaussians of each latent."""
@@ -214,6 +222,19 @@ class AnchoredMixture(AbstractDensity):
         if not self.anchors:
             return (home + self.offsets).expand(len(z), -1, -1)
         return home + self.ride(self.motions(z))
+
+
+def _seen_from(
+    still: int,
+    rotation: Float[Tensor, "b a 3 3"],
+    translation: Float[Tensor, "b a 3"],
+    centres: Float[Tensor, "a 3"],
+) -> tuple[Float[Tensor, "b a 3 3"], Float[Tensor, "b a 3"]]:
+    """Frames after the rigid motion that brings one part back to where it rests."""
+    back = rotation[:, still].mT
+    arms = centres + translation - (centres[still] + translation[:, still])[:, None]
+    moved = torch.einsum("bij,baj->bai", back, arms) + centres[still] - centres
+    return back[:, None] @ rotation, moved
 
 
 def _motion_network(features: int, latent: int, network: Network) -> PairNetwork:

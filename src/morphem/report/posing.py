@@ -77,7 +77,8 @@ def posed(stack: ParticleStack, how: str, seed: int, run: Run) -> ParticleStack:
         kept = remembered(_stage(run), identity, _finder(stack, _SEARCHES[how], seed, run))
     else:
         kept, _ = _stage(run).load_result()
-    return replace(stack, poses=Poses(kept["rotation"], kept["shift"]), has_poses=True)
+    poses = Poses(kept["rotation"], kept["shift"])
+    return replace(stack, poses=poses, has_poses=True, poses_found=True)
 
 
 def _stage(run: Run) -> Run:

@@ -38,7 +38,7 @@ def reconstruct_published(stack: ParticleStack, config: Config, run: Run) -> Rec
     fine = anchored(parts, latents.rows, start.grid, config)
     finer = MixtureObjective(fine, latents, precision, config)
     descend(finer, stack, config.fine_descent, run.stage("fine"))
-    for number in range(1, config.pose_rounds + 1):
+    for number in range(1, config.rounds_of(stack) + 1):
         stack = posed_in(finer, stack, sight(maps, config), run, number)
         descend(finer, stack, config.pose_descent, run.stage(f"fine-{number}"))
     write_parts(fine, latents.rows, stack.grid, run.root)

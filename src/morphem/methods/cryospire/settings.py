@@ -6,9 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from morphem.data.stack import ParticleStack
 from morphem.engine.descend import DescentConfig
 from morphem.inference.latents import LatentConfig
 from morphem.models.anchors import AnchorConfig
+
+_ROUNDS = 2  # of poses that were found from images
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,9 @@ class Config:
     """Training of the coarse mixture; of each round where latents are solved for."""
     fine_descent: DescentConfig = DescentConfig(epochs=4, batch_size=64)
     """Training of the fine mixture; of each round where latents are solved for."""
-    pose_rounds: int = 0
-    """How often poses are refined in the fine mixture, each image's at its own latent."""
+    pose_rounds: int = -1
+    """How often poses are refined in the fine mixture, each image's at its own latent; -1: twice where they
+    were found from these images, not at all where the particle file gave them."""
     pose_descent: DescentConfig = DescentConfig(epochs=2, batch_size=64)
     """Training of the fine mixture after each time."""
     rates: RateConfig = field(default_factory=RateConfig)
@@ -128,8 +132,12 @@ class Config:
     """Of every random choice."""
 
     def __post_init__(self) -> None:
-        if self.pose_rounds < 0:
-            raise ValueError(f"pose_rounds is {self.pose_rounds}; 0 or more can be made")
+        if self.pose_rounds < -1:
+            raise ValueError(f"pose_rounds is {self.pose_rounds}; -1, 0 or more is meant")
+
+    def rounds_of(self, stack: ParticleStack) -> int:
+        """How often poses are refined."""
+        return self.pose_rounds if self.pose_rounds >= 0 else _ROUNDS * stack.poses_found
 
 
 def solving_of(settings: dict[str, Any]) -> Config:

@@ -17,6 +17,7 @@ from morphem.engine.run import Run
 from morphem.inference.latents import Scene, Solved, population_prior, solve_latents, weak_prior
 from morphem.inference.passes import remembered
 from morphem.inference.store import collect
+from morphem.methods.cryospire.holding import body_still
 from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.published import consensus, posed_in, sight
 from morphem.methods.cryospire.redrawing import settled
@@ -45,18 +46,38 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     fine = settled(fine, held, (stack, replace(low, prior=scene.prior), scene), config, run)
     config = replace(config, solving=near)
     solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"))
-    once = replace(config, solving=replace(near, rounds=1))
-    for number in range(1, config.pose_rounds + 1):
-        fitted = BandObjective(fine, held, scene, config)
-        stack = posed_in(fitted, stack, sight(maps, config), run, number)
-        scene = replace(scene, poses=stack.poses)
-        scene = scene if solved is None else replace(scene, prior=population_prior(solved))
-        how = (config.pose_descent, run, f"posed-{number}")
-        solved = alternated(fine, held, (stack, scene), once, how)
+    stack, solved = posed_anew(fine, held, (stack, scene), (maps, solved), config, run)
     if solved is not None:
         write_spread(run.root, solved.covariance)
     write_parts(fine, held.rows, stack.grid, run.root)
     return Reconstruction(stack.poses, held.rows, fine, stack.grid, run.history(), run.provenance())
+
+
+def posed_anew(
+    fine: AnchoredMixture,
+    latents: ParticleTable,
+    seen: tuple[ParticleStack, Scene],
+    known: tuple[HalfMaps, Solved | None],
+    config: Config,
+    run: Run,
+) -> tuple[ParticleStack, Solved | None]:
+    """Poses refined in the fine mixture at each latent, and all else at these poses, in turn.
+
+    Poses that were found from the images are first seen from the heaviest part.
+    """
+    (stack, scene), (maps, solved) = seen, known
+    if stack.poses_found:
+        stack = body_still(fine, latents.rows, stack)
+        scene = replace(scene, poses=stack.poses)
+    once = replace(config, solving=replace(config.solving, rounds=1))
+    for number in range(1, config.rounds_of(stack) + 1):
+        fitted = BandObjective(fine, latents, scene, config)
+        stack = posed_in(fitted, stack, sight(maps, config), run, number)
+        scene = replace(scene, poses=stack.poses)
+        scene = scene if solved is None else replace(scene, prior=population_prior(solved))
+        how = (config.pose_descent, run, f"posed-{number}")
+        solved = alternated(fine, latents, (stack, scene), once, how)
+    return stack, solved
 
 
 def coarse_at(
