@@ -539,5 +539,5 @@ def test_maps_of_another_program_are_shown_and_what_they_cannot_tell_is_said(map
 
 def test_a_folder_of_nothing_is_refused_with_what_was_looked_for(tmp_path: Path):
     answer = finish(start("view", tmp_path, "--no-open"))
-    assert (answer.status, answer.codes) == (1, ["E-VIEW-001"])
+    assert (answer.status, answer.codes) == (1, ["E-VIEW-004"])
     assert "z.N.pkl" in answer.err
