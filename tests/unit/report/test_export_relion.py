@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import starfile
 import torch
-from finished import BOX, LATENT, PIXEL, cs_set, finished_run, star_set, write_images
 
+from finished import BOX, LATENT, PIXEL, cs_set, finished_run, star_set, write_images
 from morphem.data.errors import DataError, MetadataWarning
 from morphem.data.metadata import MetadataOptions
 from morphem.data.stack import open_stack
