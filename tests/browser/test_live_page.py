@@ -84,10 +84,10 @@ def test_dragging_asks_for_one_map_at_a_time_and_ends_at_the_last_place(
     found = visit(served.address)
     found.at_rest()
     begun = len(served.maps)
-    found.draw([(0.1 + 0.02 * k, 0.7) for k in range(40)])
+    found.draw([(0.1 + 0.04 * k, 0.7) for k in range(20)])
     found.says("Chosen latent")
     asked = served.maps[begun:]
-    assert 1 <= len(asked) <= 40
+    assert 1 <= len(asked) <= 20
     spread = found.page.evaluate(
         "performance.getEntriesByType('resource').filter(each => each.name.endsWith('/api/map'))"
         ".map(each => [each.startTime, each.responseEnd])"

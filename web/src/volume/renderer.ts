@@ -39,8 +39,8 @@ interface Loaded {
 const PASSES = 8;
 const SETTLED = 140; // ms that a coarse picture is to be seen without a movement until the fine passes begin
 const AIM = 30; // ms a frame may take while something moves
-const PATIENCE = 1500; // ms that a fine pass may take
-const ENOUGH = 3000; // ms that all fine passes together may take, but for the first
+const PATIENCE = 1000; // ms that a fine pass may take
+const ENOUGH = 1000; // ms that all fine passes together may take, but for the first
 
 export class Renderer {
   camera: Camera;
