@@ -26,7 +26,7 @@ FLAGS = (
     "--disable-sync",
     "--enable-unsafe-swiftshader",
 )
-SIZE = (1180, 860)
+SIZE = {"width": 1040, "height": 640}  # two columns, and few pixels for a processor that draws them
 PATIENCE = 120_000  # ms; a machine without graphics card, busy with other things
 
 
@@ -76,7 +76,7 @@ def visit(browser: Browser) -> Iterator[Visitor]:
 
     def open_page(address: str, before: str = "", **options: object) -> Visit:
         context = browser.new_context(
-            viewport={"width": SIZE[0], "height": SIZE[1]},
+            viewport=SIZE,
             accept_downloads=True,
             **options,  # pyright: ignore[reportArgumentType]
         )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,19 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import uvicorn
-from browsing import Visitor
+from browsing import Visitor, serving
 from made_result import made_latents, made_result
 
 from morphem.core.grid import Grid
 from morphem.data.stack import open_stack
 from morphem.report.scene.build import build_scene
 from morphem.report.scene.options import SceneOptions
-from morphem.report.viewer.gate import Gate, names_of, new_token
 from morphem.report.viewer.live import Live, Opened
-from morphem.report.viewer.page import live_page
-from morphem.report.viewer.server import application, largest_request
-from morphem.report.viewer.serving import bind
 from morphem.simulate.datasets import plan, write_dataset
 from morphem.simulate.hinge import hinge
 
@@ -62,16 +55,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         return answer(asked)
 
     live.map = noted
-    bound, token = bind("127.0.0.1", 0), new_token()
-    app = application(live, live_page("made"), Gate(token, names_of("127.0.0.1"), largest_request(200)))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound.listener]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield Served(bound.address(token), wishes)
-    server.should_exit = True
-    thread.join()
+    with serving(live) as address:
+        yield Served(address, wishes)
 
 
 def test_the_token_leaves_the_address_bar_and_a_click_shows_the_density_of_that_particle(
@@ -99,10 +84,10 @@ def test_dragging_asks_for_one_map_at_a_time_and_ends_at_the_last_place(
     found = visit(served.address)
     found.at_rest()
     begun = len(served.maps)
-    found.draw([(0.1 + 0.02 * k, 0.7) for k in range(40)])
+    found.draw([(0.1 + 0.04 * k, 0.7) for k in range(20)])
     found.says("Chosen latent")
     asked = served.maps[begun:]
-    assert 1 <= len(asked) <= 40
+    assert 1 <= len(asked) <= 20
     spread = found.page.evaluate(
         "performance.getEntriesByType('resource').filter(each => each.name.endsWith('/api/map'))"
         ".map(each => [each.startTime, each.responseEnd])"

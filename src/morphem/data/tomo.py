@@ -49,7 +49,7 @@ class TomoSource(AbstractSource):
         """Write the particles of the images ``rows``; of a column, the value of a particle's first image."""
         if poses is not None:
             message = f"{self.path} keeps one orientation per particle, so poses of tilts cannot be written"
-            raise DataError("POSE-003", f"{message} to it; write it without poses")
+            raise DataError("TOMO-003", f"{message} to it; write it without poses")
         first = np.sort(np.unique(rows, return_index=True)[1])
         texts = as_texts({name: np.asarray(values)[first] for name, values in columns.items()})
         star = self.star.unpack()

@@ -207,7 +207,7 @@ def test_writing_keeps_each_particle_once_and_its_text(project):
     assert table.texts("rlnImageName") == ["two.mrcs", "one.mrcs"]
     assert table.numbers("morphemLatent1").tolist() == [1, 2]
     poses = Poses(torch.eye(3)[None], torch.zeros(1, 2))
-    with pytest.raises(DataError, match="POSE-003"):
+    with pytest.raises(DataError, match="TOMO-003"):
         write_metadata(metadata, project / "out.star", np.array([0]), poses=poses)
 
 

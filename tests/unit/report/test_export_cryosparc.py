@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 import yaml
-from finished import LATENT, cs_arrays, cs_set, finished_run, save_cs, star_set
 
+from finished import LATENT, cs_arrays, cs_set, finished_run, save_cs, star_set
 from morphem.data.errors import DataError
 from morphem.data.stack import open_stack
 from morphem.engine.files import read_tensors
@@ -78,6 +80,29 @@ def test_the_result_group_names_each_result_with_its_file_and_type(exported):
     for result in results.values():
         path = exported.parent / result["metafile"].removeprefix(">")
         assert len(Dataset.load(str(path))) == result["num_items"]
+
+
+def test_the_result_group_is_put_together_as_cryosparcs_own(exported, shared_data):
+    job = shared_data / "real/learn_cryoem_math/t20s_3d/J209"
+    real, ours = (yaml.safe_load(path.read_text()) for path in (job / "P9_J209_particles.csg", exported))
+    assert kinds(ours) == kinds(real)
+    assert kinds(ours["group"]) == kinds(real["group"])
+    assert (ours["group"]["type"], ours["group"]["name"]) == (real["group"]["type"], real["group"]["name"])
+    known = real["results"]["alignments3D"]
+    for name, result in ours["results"].items():
+        assert kinds(result) == kinds(known)
+        assert result["type"] == real["results"].get(name, {"type": "particle.components"})["type"]
+    outputs = json.loads((job / "job.json").read_text())["output_results"]
+    least = {each["name"]: each["min_fields"] for each in outputs if each["group_name"] == "particles"}
+    written = np.load(exported.with_name("good_passthrough_particles.cs")).dtype.fields
+    for field, kind in least["blob"]:  # a particle is nothing without all of these
+        found = written[f"blob/{field}"][0]
+        assert found.kind == "S" if kind == "O" else found == np.dtype(kind)
+
+
+def kinds(record):
+    """The names in a part of a result group, and of which type each is."""
+    return {name: type(value) for name, value in record.items()}
 
 
 def test_the_group_read_again_is_the_same_particles_bit_for_bit(project, exported):

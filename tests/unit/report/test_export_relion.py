@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import starfile
 import torch
-from finished import BOX, LATENT, PIXEL, cs_set, finished_run, star_set, write_images
 
+from finished import BOX, LATENT, PIXEL, cs_set, finished_run, star_set, write_images
 from morphem.data.errors import DataError, MetadataWarning
 from morphem.data.metadata import MetadataOptions
 from morphem.data.stack import open_stack
@@ -289,7 +289,7 @@ def test_a_tilt_series_subset_keeps_all_images_of_its_particles(tomography, star
 
 def test_poses_of_tilts_cannot_be_written_to_rows_of_particles(tomography):
     run = finished_run(tomography / "run", tomography / "Refine/set.star", density="voxels")
-    with pytest.raises(DataError, match="POSE-003"):
+    with pytest.raises(DataError, match="TOMO-003"):
         export(run, "star", tomography / "sub.star", None, None, ExportOptions(with_poses=True))
     assert not (tomography / "sub.star").exists()
 

@@ -248,7 +248,7 @@ def test_columns_of_other_particles_are_refused(output: Path):
 
 def test_what_a_folder_was_searched_for_is_told(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("nothing to see")
-    with pytest.raises(DataError, match=r"E-VIEW-001 .*notes.txt; looked for: .*summary.json.*z.N.pkl.*mrc"):
+    with pytest.raises(DataError, match=r"E-VIEW-004 .*notes.txt; looked for: .*summary.json.*z.N.pkl.*mrc"):
         shown(tmp_path)
     with pytest.raises(DataError, match="E-PATH-001"):
         shown(tmp_path / "nowhere")

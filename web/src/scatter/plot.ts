@@ -57,6 +57,8 @@ export class Plot {
     this.labels = labels;
     this.home = home;
     this.grid = null;
+    // sorted before the first click, which would wait for it
+    setTimeout(() => this.sorted(), 500);
     this.window = home;
     this.inView = xs.length;
     this.changed();
@@ -99,8 +101,12 @@ export class Plot {
 
   /** Rows nearest to a point of the plane, distances as on the screen. */
   near(point: Point, many = 1): number[] {
+    return nearest(this.sorted(), this.xs, this.ys, point, this.scale, many);
+  }
+
+  private sorted(): Cells {
     this.grid ??= cells(this.xs, this.ys);
-    return nearest(this.grid, this.xs, this.ys, point, this.scale, many);
+    return this.grid;
   }
 
   at(row: number): Point {

@@ -11,9 +11,12 @@ import { sameVolume } from "../volume/prepare";
 import { montage } from "./montage";
 import type { Point } from "./polygon";
 
+/** Number in the next name that is proposed: a name that was used is of those particles. */
+let next = 1;
+
 export function selectionBox(app: App, rows: Int32Array, polygon: Point[], drop: () => void): HTMLElement {
   const name = h("input", {
-    type: "text", value: "selection_1", "aria-label": "Name of the selection", pattern: "[A-Za-z0-9_\\-]{1,64}", size: 16,
+    type: "text", value: `selection_${next}`, "aria-label": "Name of the selection", pattern: "[A-Za-z0-9_\\-]{1,64}", size: 16,
   });
   const answer = h("div", { class: "answer", "aria-live": "polite" });
   const made = () => selection(app, rows, polygon, cleaned(name.value));
@@ -94,14 +97,19 @@ function liveButtons(app: App, rows: Int32Array, made: () => Selection, answer: 
       + `${angstrom(resolution)} (FSC 0.143). It is made of images alone, without the model; the contour encloses as much as before.`);
   });
   const pictures = doing("reading images …", async () => montage(await live.montage(particles)));
+  const keepNow = async () => {
+    const selected = made();
+    const kept = await live.select(selected);
+    if (selected.name === `selection_${next}`) next++;
+    return { ...kept, name: selected.name };
+  };
   const keep = doing("writing …", async () => {
-    const kept = await live.select(made());
+    const kept = await keepNow();
     return h("div", {}, h("p", {}, `kept in ${kept.file}`), commandList(kept.commands));
   });
   const take = (to: "star" | "cs") => doing("writing …", async () => {
-    const selected = made();
-    await live.select(selected);
-    const file = await live.download(selected.name, to);
+    const { name } = await keepNow();
+    const file = await live.download(name, to);
     download(file.name, file.contents);
     return h("p", {}, `${file.name}: ${count(rows.length)} particles`);
   });

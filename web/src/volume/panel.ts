@@ -216,7 +216,7 @@ export class VolumePanel {
     for (const frame of this.app.scene.series[index].frames) {
       const map = await this.app.maps.scened(frame.map);
       await new Promise((done) => setTimeout(done, 0));
-      this.stage?.renderer.load({ key: map.key, bytes: map.bytes });
+      this.stage?.renderer.prepare({ key: map.key, bytes: map.bytes });
     }
   }
 

@@ -9,9 +9,14 @@ export type Shape = [number, number, number];
 const COARSE = 96;
 export const BLOCK = 4;
 
+/** Whether a map is worth refining. */
+export function coarse(shape: Shape): boolean {
+  return Math.max(...shape) <= COARSE;
+}
+
 /** The map on a grid twice as fine (2 n - 1), through its own voxels: cubic weights (-1, 9, 9, -1) / 16 between. */
 export function refined(map: Uint8Array, shape: Shape): { map: Uint8Array; shape: Shape } {
-  if (Math.max(...shape) > COARSE) return { map, shape };
+  if (!coarse(shape)) return { map, shape };
   let found = map;
   let now: Shape = shape;
   for (const axis of [0, 1, 2] as const) {
@@ -59,10 +64,10 @@ export function blocksOf(shape: Shape): Shape {
 export function brightest(map: Uint8Array, fine: Shape, shape: Shape): Uint8Array {
   const scale = fine[0] === shape[0] ? 1 : 2;
   const blocks = blocksOf(shape);
-  // one axis at a time: a maximum over a box is a maximum of maxima over its lines
-  const alongX = slide(map, fine, 0, blocks[0], scale);
-  const alongY = slide(alongX, [blocks[0], fine[1], fine[2]], 1, blocks[1], scale);
-  return slide(alongY, [blocks[0], blocks[1], fine[2]], 2, blocks[2], scale);
+  // one axis at a time: a maximum over a box is a maximum of maxima over its lines; whole planes are compared first
+  const alongZ = slide(map, fine, 2, blocks[2], scale);
+  const alongY = slide(alongZ, [fine[0], fine[1], blocks[2]], 1, blocks[1], scale);
+  return slide(alongY, [fine[0], blocks[1], blocks[2]], 0, blocks[0], scale);
 }
 
 function slide(map: Uint8Array, shape: Shape, axis: 0 | 1 | 2, count: number, scale: number): Uint8Array {
@@ -104,32 +109,38 @@ export function grown(labels: Uint8Array, shape: Shape, by: number): Uint8Array 
   const [nx, ny] = shape;
   const steps = [1, -1, nx, -nx, nx * ny, -nx * ny];
   const found = labels.slice();
-  let edge: number[] = [];
-  for (let i = 0; i < found.length; i++) if (found[i] !== 0) edge.push(i);
+  let edge = new Int32Array(found.length);
+  let next = new Int32Array(found.length);
+  let size = 0;
+  for (let i = 0; i < found.length; i++) {
+    // what has labels all around it cannot grow
+    if (found[i] !== 0 && (found[i - 1] === 0 || found[i + 1] === 0 || found[i - nx] === 0 || found[i + nx] === 0
+      || found[i - nx * ny] === 0 || found[i + nx * ny] === 0)) edge[size++] = i;
+  }
   for (let round = 0; round < by; round++) {
-    const next: number[] = [];
-    for (const from of edge) {
+    let reached = 0;
+    for (let k = 0; k < size; k++) {
       for (const step of steps) {
-        const to = from + step;
-        if (to >= 0 && to < found.length && found[to] === 0) { found[to] = found[from]; next.push(to); }
+        const to = edge[k] + step;
+        if (found[to] === 0) { found[to] = found[edge[k]]; next[reached++] = to; }
       }
     }
-    edge = next;
+    [edge, next, size] = [next, edge, reached];
   }
   return found;
 }
 
 /** A colour for each voxel, red, green, blue, and whether its part is shown; 0 is what belongs to no part. */
 export function tinted(labels: Uint8Array, palette: Rgb[], hidden: ReadonlySet<number>): Uint8Array {
-  const found = new Uint8Array(4 * labels.length);
-  for (let i = 0; i < labels.length; i++) {
-    const colour = palette[Math.min(labels[i], palette.length - 1)];
-    found[4 * i] = colour[0];
-    found[4 * i + 1] = colour[1];
-    found[4 * i + 2] = colour[2];
-    found[4 * i + 3] = hidden.has(labels[i]) ? 0 : 255;
+  const table = new Uint8Array(4 * 256);
+  for (let label = 0; label < 256; label++) {
+    const colour = palette[Math.min(label, palette.length - 1)];
+    table.set([...colour, hidden.has(label) ? 0 : 255], 4 * label);
   }
-  return found;
+  const inks = new Uint32Array(table.buffer);
+  const found = new Uint32Array(labels.length);
+  for (let i = 0; i < labels.length; i++) found[i] = inks[labels[i]];
+  return new Uint8Array(found.buffer);
 }
 
 /** What b has more than a. */

@@ -5,7 +5,7 @@ import { Recent } from "../source";
 import { fitted, rows, type Camera } from "./camera";
 import { discard, program, sheet, texture3d, type Program, type Sheet } from "./gl";
 import { Pace } from "./pace";
-import { BLOCK, blocksOf, brightest, filled, refined, type Shape } from "./prepare";
+import { BLOCK, blocksOf, brightest, coarse, filled, refined, type Shape } from "./prepare";
 import { COMPOSE, fragment, VERTEX } from "./shader";
 
 /** A map as bytes; two of one key are the same map. */
@@ -37,10 +37,10 @@ interface Loaded {
 }
 
 const PASSES = 8;
-const SETTLED = 140; // ms without a movement until the fine passes begin
-const AIM = 45; // ms a frame may take while something moves
-const PATIENCE = 1500; // ms that a fine pass may take
-const ENOUGH = 3000; // ms that all fine passes together may take, but for the first
+const SETTLED = 140; // ms that a coarse picture is to be seen without a movement until the fine passes begin
+const AIM = 30; // ms a frame may take while something moves
+const PATIENCE = 1000; // ms that a fine pass may take
+const ENOUGH = 1000; // ms that all fine passes together may take, but for the first
 
 export class Renderer {
   camera: Camera;
@@ -50,17 +50,20 @@ export class Renderer {
   private readonly deep: boolean;
   private readonly programs = new Map<number, Program>();
   private readonly compose: Program;
-  private readonly loaded: Recent<Loaded>;
+  /** Maps as they came, for the first picture of them, and refined. */
+  private readonly quick: Recent<Loaded>;
+  private readonly fine: Recent<Loaded>;
   private readonly tints: Recent<WebGLTexture>;
   private sum: Sheet | null = null;
   private picture: Picture = [];
   private fog: Rgb = [255, 255, 255];
   private passes = 0;
   private movedAt = -Infinity;
+  private coarseAt = -Infinity;
   private fineSince = 0;
   private warmed = false;
   private readonly pace = new Pace();
-  private fence: { sync: WebGLSync; begun: number; pixels: number } | null = null;
+  private fence: { sync: WebGLSync; begun: number; pixels: number; maps: string[] } | null = null;
   private scheduled = false;
 
   constructor(readonly canvas: HTMLCanvasElement, private readonly shape: Shape, readonly pixel: number, camera: Camera) {
@@ -70,10 +73,13 @@ export class Renderer {
     this.camera = camera;
     this.deep = gl.getExtension("EXT_color_buffer_float") !== null || gl.getExtension("EXT_color_buffer_half_float") !== null;
     this.compose = program(gl, VERTEX, COMPOSE);
-    this.loaded = new Recent<Loaded>(Math.max(8, Math.round(2e8 / (8 * shape[0] * shape[1] * shape[2]))), (old) => {
+    const most = Math.max(8, Math.round(2e8 / (8 * shape[0] * shape[1] * shape[2])));
+    const forget = (old: Loaded) => {
       gl.deleteTexture(old.map);
       gl.deleteTexture(old.blocks);
-    });
+    };
+    this.fine = new Recent<Loaded>(most, forget);
+    this.quick = coarse(shape) ? new Recent<Loaded>(most, forget) : this.fine;
     this.tints = new Recent<WebGLTexture>(8, (old) => gl.deleteTexture(old));
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
     canvas.addEventListener("webglcontextrestored", () => location.reload());
@@ -106,7 +112,7 @@ export class Renderer {
       setTimeout(() => { this.scheduled = false; this.tick(); }, 3);
       return;
     }
-    const still = performance.now() - this.movedAt;
+    const still = performance.now() - Math.max(this.movedAt, this.coarseAt);
     if (this.passes === 0) {
       this.draw(this.scale(AIM));
       this.passes = 1;
@@ -137,15 +143,19 @@ export class Renderer {
     // what compiles shaders says nothing of the frames to come
     if (this.warmed) this.pace.took(this.fence.pixels, spent);
     this.warmed = true;
-    performance.measure(this.passes > 1 ? "surface, fine" : "surface", { start: this.fence.begun, duration: spent, detail: this.fence.pixels });
+    const { begun, pixels, maps } = this.fence;
+    performance.measure(this.passes > 1 ? "surface, fine" : "surface", { start: begun, duration: spent, detail: { pixels, maps } });
     this.fence = null;
+    // what follows on at once would keep the page from showing this picture
+    if (this.passes === 1) this.coarseAt = performance.now();
     return true;
   }
 
   private begin(pixels: number): void {
     const sync = this.gl.fenceSync(this.gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     this.gl.flush();
-    if (sync) this.fence = { sync, begun: performance.now(), pixels };
+    const maps = this.picture.flat().map((layer) => layer.map.key);
+    if (sync) this.fence = { sync, begun: performance.now(), pixels, maps };
   }
 
   private draw(scale: number): void {
@@ -199,16 +209,20 @@ export class Renderer {
 
   private march(layers: Layer[], aspect: number, jitter: [number, number]): void {
     const { gl } = this;
-    const drawn = layers.filter((layer) => this.load(layer.map).bright.some((value) => value >= layer.level)
-      || (layer.other && this.load(layer.other.map).bright.some((value) => value >= layer.level)));
+    const maps = layers.flatMap((layer) => (layer.other ? [layer.map, layer.other.map] : [layer.map]));
+    const known = this.passes > 0 || maps.every((map) => this.fine.get(map.key)) ? this.fine : this.quick;
+    const loaded = new Map(maps.map((map) => [map.key, this.load(map, known)]));
+    const reaches = (map: Solid, level: number) => (loaded.get(map.key) as Loaded).bright.some((value) => value >= level);
+    const drawn = layers.filter((layer) => reaches(layer.map, layer.level)
+      || (layer.other && reaches(layer.other.map, layer.level)));
     if (drawn.length === 0) return;
     const marcher = this.marcher(drawn.length);
     gl.useProgram(marcher.handle);
     this.place(marcher, aspect);
     gl.uniform2f(marcher.at("jitter"), jitter[0], jitter[1]);
     gl.uniform3fv(marcher.at("fog"), this.fog.map((value) => (value / 255) ** 2));
-    drawn.forEach((layer, i) => this.bind(marcher, layer, i));
-    this.bound(marcher, drawn);
+    drawn.forEach((layer, i) => this.bind(marcher, layer, i, loaded));
+    this.bound(marcher, drawn, loaded);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
@@ -230,16 +244,16 @@ export class Renderer {
     gl.uniform1f(marcher.at("eye"), camera.perspective ? half / Math.tan(0.24) : 0);
   }
 
-  private bind(marcher: Program, layer: Layer, i: number): void {
+  private bind(marcher: Program, layer: Layer, i: number, all: Map<string, Loaded>): void {
     const { gl } = this;
-    const loaded = this.load(layer.map);
+    const loaded = all.get(layer.map.key) as Loaded;
     this.sampler(marcher, `map${i}`, 2 * i, loaded.map);
     this.sampler(marcher, `blocks${i}`, 2 * i + 1, loaded.blocks);
     // half a step below: bytes are whole numbers, and a block of just that brightness must not be skipped
     gl.uniform1f(marcher.at(`level${i}`), Math.max(0.5, layer.level) / 255);
     gl.uniform4f(marcher.at(`colour${i}`), ...linear(layer.colour), layer.alpha);
     if (i > 0) return;
-    const other = layer.other && layer.other.amount > 0 ? this.load(layer.other.map) : loaded;
+    const other = layer.other && layer.other.amount > 0 ? (all.get(layer.other.map.key) as Loaded) : loaded;
     gl.uniform1f(marcher.at("amount"), layer.other?.amount ?? 0);
     gl.uniform1f(marcher.at("fine"), loaded.fine[0] === this.shape[0] ? 1 : 2);
     this.sampler(marcher, "other", 6, other.map);
@@ -249,13 +263,13 @@ export class Renderer {
   }
 
   /** The box of all blocks that any layer reaches its level in. */
-  private bound(marcher: Program, layers: Layer[]): void {
+  private bound(marcher: Program, layers: Layer[], loaded: Map<string, Loaded>): void {
     const blocks = blocksOf(this.shape);
     const low = [Infinity, Infinity, Infinity];
     const high = [-Infinity, -Infinity, -Infinity];
     for (const layer of layers) {
       for (const map of [layer.map, layer.other?.map]) {
-        const box = map && filled(this.load(map).bright, blocks, layer.level);
+        const box = map && filled((loaded.get(map.key) as Loaded).bright, blocks, layer.level);
         if (!box) continue;
         for (const axis of [0, 1, 2]) {
           low[axis] = Math.min(low[axis], Math.max(0, box.low[axis] * BLOCK - 0.5));
@@ -279,14 +293,18 @@ export class Renderer {
     return found;
   }
 
-  /** A map on the graphics card; also called ahead of time for maps that will soon be shown. */
-  load(solid: Solid): Loaded {
-    const known = this.loaded.get(solid.key);
-    if (known) return known;
-    const { map, shape: fine } = refined(solid.bytes, this.shape);
+  /** Have a map on the graphics card, refined, before it is shown. */
+  prepare(solid: Solid): void {
+    this.load(solid, this.fine);
+  }
+
+  private load(solid: Solid, known: Recent<Loaded>): Loaded {
+    const found = known.get(solid.key);
+    if (found) return found;
+    const { map, shape: fine } = known === this.fine ? refined(solid.bytes, this.shape) : { map: solid.bytes, shape: this.shape };
     const bright = brightest(map, fine, this.shape);
     this.gl.activeTexture(this.gl.TEXTURE15);
-    return this.loaded.set(solid.key, {
+    return known.set(solid.key, {
       map: texture3d(this.gl, map, fine, "levels"),
       blocks: texture3d(this.gl, bright, blocksOf(this.shape), "nearest"),
       fine, bright,
@@ -325,6 +343,7 @@ export class Renderer {
     const { gl } = this;
     if (this.sum) discard(gl, this.sum);
     this.sum = sheet(gl, width, height, this.deep);
+    this.passes = passes; // refined maps are drawn
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
     for (let i = 1; i <= passes; i++) {

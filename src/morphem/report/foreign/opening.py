@@ -26,7 +26,7 @@ def shown_foreign(folder: Path, particles: Path | None = None) -> Shown:
         particles: The particle file, where the result does not tell.
 
     Raises:
-        DataError: ``VIEW-001`` if the folder holds nothing of the kind.
+        DataError: ``VIEW-004`` if the folder holds nothing of the kind.
     """
     if not folder.is_dir():
         raise DataError("PATH-001", f"{folder} is no folder; give the folder of a result")
@@ -41,4 +41,4 @@ def shown_foreign(folder: Path, particles: Path | None = None) -> Shown:
         "a finished run (summary.json, density.safetensors), a cryoDRGN output (config.yaml and z.N.pkl), "
         "maps (*.mrc, with or without a table *.csv)"
     )
-    raise DataError("VIEW-001", f"{folder} holds {seen}; looked for: {wanted}. Give a folder with these")
+    raise DataError("VIEW-004", f"{folder} holds {seen}; looked for: {wanted}. Give a folder with these")

@@ -17,6 +17,7 @@ LATITUDES, LONGITUDES = 18, 36
 _BINS = 40
 _ENDS = (0.1, 99.9)  # percentiles between which histograms run: single values would squeeze them
 _PLOTTED = ("defocus", "astigmatism", "shift", "in_plane", "std", "contrast")
+_TERMS = {"image": "misfit of the images", "latent": "penalty on latents", "feature": "penalty on features"}
 _FSC = {"fsc_corrected": "corrected for the mask", "fsc_masked": "masked", "fsc": "unmasked"}
 
 
@@ -122,7 +123,7 @@ def _losses(history: object, images: int) -> list[dict[str, Any]]:
     return [
         {
             "name": f"loss_{term}",
-            "title": f"Loss: {term}",
+            "title": f"Convergence: {_TERMS.get(term, term)}",
             "abscissa": "images seen",
             "ordinate": term,
             "kind": "plain",

@@ -7,7 +7,7 @@ import shlex
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -263,12 +263,17 @@ def _summary(
         "poses": provenance.get("identity", {}).get("poses", "given"),
         "images at hand": "no" if stack is None else "yes",
         "seed": "" if seed is None else str(seed),
-        "begun": str(provenance.get("begun", "")),
+        "begun": _in_words(str(provenance.get("begun", ""))),
         "took": _duration(run, str(provenance.get("begun", ""))),
         "morphem": str(provenance.get("version", "")),
         "machine": str(provenance.get("host", "")),
     }
     return (*rows, *((name, value) for name, value in known.items() if value))
+
+
+def _in_words(begun: str) -> str:
+    """A time as ISO 8601 has it, to the minute."""
+    return f"{datetime.fromisoformat(begun).astimezone(UTC):%Y-%m-%d %H:%M} UTC" if begun else ""
 
 
 def _duration(run: Path, begun: str) -> str:
@@ -302,7 +307,10 @@ def _unfinished(run: Path, provenance: dict[str, Any]) -> Shown:
         latents=torch.zeros(0, 0),
         grid=fixed[0].volume.grid if fixed else None,
         fixed=fixed,
-        summary=(("images", f"{data.get('images', 0):,}"), ("begun", str(provenance.get("begun", "")))),
+        summary=(
+            ("images", f"{data.get('images', 0):,}"),
+            ("begun", _in_words(str(provenance.get("begun", "")))),
+        ),
         commands=(("how far it is", f"morphem status {shlex.quote(str(run.absolute()))}"), *again),
         record=record,
     )

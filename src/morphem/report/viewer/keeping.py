@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from morphem.data.errors import DataError
 from morphem.report.export import export_particles
 from morphem.report.selection import parse_selection, read_selection, write_selection
@@ -28,6 +30,8 @@ class Download:
 def keep_selection(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Keep a page's selection in ``RUN/select/NAME.json``; tell where, and what can be done with it.
 
+    The same particles may be kept again under their name, as by whoever keeps and then exports them.
+
     Args:
         run: The run.
         record: A ``Selection`` of ``web/src/scene.ts``; ``"overwrite": true`` replaces one of its name.
@@ -36,12 +40,13 @@ def keep_selection(run: Path, record: dict[str, Any]) -> dict[str, Any]:
         DataError: ``SELECT-002`` or ``SELECT-003`` if it is none, of another run, or its name is taken.
     """
     selection = parse_selection(record, "the selection")
+    path = run / "select" / f"{selection.name}.json"
     overwrite = record.get("overwrite") is True
-    if not overwrite and (run / "select" / f"{selection.name}.json").exists():
-        raise ConflictError(
-            "SELECT-003", f"there is a selection {selection.name} already; choose another name"
-        )
-    path = write_selection(run, selection, overwrite)
+    if overwrite or not path.exists():
+        write_selection(run, selection, overwrite)
+    elif not np.array_equal(read_selection(run, selection.name).particles, selection.particles):
+        met = f"there is a selection {selection.name} already, of other particles"
+        raise ConflictError("SELECT-003", f"{met}; choose another name")
     export = f"morphem export {run} --select {selection.name} --to"
     commands = (
         ("export these particles to RELION", f"{export} star -o {selection.name}.star"),
