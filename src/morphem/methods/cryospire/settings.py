@@ -89,7 +89,7 @@ class Config:
     """Coarse mixture that finds the parts."""
     fine: MixtureConfig = MixtureConfig(gaussians=4096, scale=0.01, hidden=32, layers=16)
     """Fine mixture tied to the parts' anchors."""
-    anchors: AnchorConfig = AnchorConfig(by="responses", neighbours=9)
+    anchors: AnchorConfig = AnchorConfig(by="rigidity", neighbours=9, most=16)
     """How Gaussians are grouped into parts."""
     parts_descent: DescentConfig = DescentConfig(epochs=8, batch_size=64)
     """Training of the coarse mixture; of each round where latents are solved for."""
