@@ -99,6 +99,9 @@ class Config:
     """How often poses are refined in the fine mixture, each image's at its own latent."""
     pose_descent: DescentConfig = DescentConfig(epochs=2, batch_size=64)
     """Training of the fine mixture after each time."""
+    defocus_rounds: int = 0
+    """How often defoci are corrected in the fine mixture, where latents are solved for; each time it trains
+    as after poses. How widely corrections are spread is learned from all images of an optics group."""
     rates: RateConfig = field(default_factory=RateConfig)
     """Learning rates."""
     feature_spread: float = 0.1
@@ -130,6 +133,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.pose_rounds < 0:
             raise ValueError(f"pose_rounds is {self.pose_rounds}; 0 or more can be made")
+        if self.defocus_rounds < 0 or (self.defocus_rounds and self.by == "descent"):
+            met = f"defocus_rounds is {self.defocus_rounds} and latents are found by {self.by}"
+            raise ValueError(f"{met}; 0 or more can be made where they are found by solving")
 
 
 def solving_of(settings: dict[str, Any]) -> Config:

@@ -20,6 +20,7 @@ from morphem.inference.store import collect
 from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.published import consensus, posed_in, sight
 from morphem.methods.cryospire.redrawing import settled
+from morphem.methods.cryospire.refocusing import defoci, refocused_in
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, start_map
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
@@ -53,10 +54,16 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
         scene = scene if solved is None else replace(scene, prior=population_prior(solved))
         how = (config.pose_descent, run, f"posed-{number}")
         solved = alternated(fine, held, (stack, scene), once, how)
+    for number in range(1, config.defocus_rounds + 1):
+        stack, scene = refocused_in(fine, held.rows, (stack, scene), run, number)
+        scene = scene if solved is None else replace(scene, prior=population_prior(solved))
+        solved = alternated(fine, held, (stack, scene), once, (config.pose_descent, run, f"focused-{number}"))
     if solved is not None:
         write_spread(run.root, solved.covariance)
     write_parts(fine, held.rows, stack.grid, run.root)
-    return Reconstruction(stack.poses, held.rows, fine, stack.grid, run.history(), run.provenance())
+    defocus = defoci(stack.optics) if config.defocus_rounds else None
+    record = run.history(), run.provenance()
+    return Reconstruction(stack.poses, held.rows, fine, stack.grid, *record, defocus)
 
 
 def coarse_at(
