@@ -85,6 +85,7 @@ class Reconstruction:
             grid=Grid(**summary["grid"]),
             history=summary["history"],
             provenance=summary["provenance"],
+            defocus=_defocus(folder / "defocus.npy"),
         )
 
     def _save(self, folder: Path, stack: ParticleStack) -> None:
@@ -93,6 +94,9 @@ class Reconstruction:
             save_density(self.density, temporary)
         with atomic_path(folder / "latents.npy") as temporary:
             np.save(temporary, self.latents.detach().cpu().numpy(), allow_pickle=False)
+        if self.defocus is not None:
+            with atomic_path(folder / "defocus.npy") as temporary:
+                np.save(temporary, self.defocus.numpy(), allow_pickle=False)
         write_tensors(folder / "poses.safetensors", dict(vars(self.poses)), {})
         write_map(folder / "mean.mrc", self.mean())
         if stack.metadata is not None:
@@ -123,3 +127,7 @@ class Reconstruction:
             "history": self.history,
             "provenance": self.provenance,
         }
+
+
+def _defocus(path: Path) -> Tensor | None:
+    return torch.from_numpy(np.load(path, allow_pickle=False)) if path.exists() else None

@@ -1,9 +1,8 @@
 """Defocus corrected late, with a mixture as the reference: Gauss–Newton, contrast free, poses known.
 
 One image says little of its defocus at low resolution. How corrections are spread is therefore learned from
-all images: a normal distribution for each optics group, whose mean and variance follow by
-expectation–maximisation. Where single images tell nothing its variance vanishes, and the mean of the group
-is left.
+all images: a normal distribution for each optics group. Where single images tell nothing its variance
+vanishes, and the mean of the group is left.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from morphem.core.types import Optics, PerParticle
+from morphem.core.types import PerParticle
 from morphem.engine.run import Run
 from morphem.inference.latents import Mixture, Scene, project_at_disc
 from morphem.inference.passes import blocks, put, shared
@@ -25,8 +24,9 @@ from morphem.physics.ctf import transfer_at, transfer_slope_at
 _BLOCK = 64  # images at a time
 _STEPS = 3  # of Gauss–Newton
 _ITERATIONS = 300  # of expectation–maximisation, which look at no image
-_WIDEST = 1000.0  # Å: standard deviation that corrections are thought to have at first
-_NARROWEST = 1.0  # Å, and at least
+_WIDEST = 500.0  # Å: corrections are small; of a group's mean the standard deviation, of its images' the most
+_NARROWEST = 1.0  # Å, the least
+_FARTHEST = 3 * _WIDEST  # Å: what a mixture that fits badly makes of defoci goes no farther
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,13 @@ def refine_defocus(
         run: Told how far the work is.
     """
     group = scene.store.group
-    none = torch.zeros(int(group.max()) + 1)
+    none = torch.zeros(int(group.max()) + 1)  # of each group
     spread = Spread(none, none + _WIDEST)
     first = here = look(density, latents, scene, torch.zeros(len(group)), run)
     for _ in range(_STEPS):
         spread = population(here, group, spread)
-        there = look(density, latents, scene, posterior(here, group, spread)[0], run)
+        wanted = posterior(here, group, spread)[0].clamp(-_FARTHEST, _FARTHEST)
+        there = look(density, latents, scene, wanted, run)
         here = chosen(_worth(there, group, spread) > _worth(here, group, spread), there, here)
     deviation = posterior(here, group, spread)[1]
     return Focused(here.change, deviation, here.score - first.score), spread
@@ -131,7 +132,8 @@ def told(
         change: Å.
     """
     store, frequencies = scene.store, scene.store.disc.frequencies(scene.limit).to(change)
-    optics = refocused(store.optics[rows], change)
+    optics = store.optics[rows]
+    optics = optics.with_defoci(optics.defoci + change[:, None])
     seen, whitening = store.whitened(rows, scene.limit)
     filters = torch.stack([transfer_slope_at(optics, frequencies), transfer_at(optics, frequencies)], 1)
     columns = torch.cat([model[:, None] * (filters * whitening[:, None]), seen[:, None]], 1)
@@ -139,11 +141,6 @@ def told(
     found = profile(flat @ flat.mT, scene.contrast_spread)
     # twice: the profile knows half of a slope and of a curvature
     return Told(change, found.score, 2 * found.pull[:, 0], 2 * found.curvature[:, 0, 0])
-
-
-def refocused(optics: Optics, change: Float[Tensor, "n"]) -> Optics:
-    """The same optics with both defoci changed by so many Å."""
-    return replace(optics, defocus_u=optics.defocus_u + change, defocus_v=optics.defocus_v + change)
 
 
 def posterior(
@@ -157,18 +154,23 @@ def posterior(
 
 
 def population(here: Told, group: Int[Tensor, "n"], start: Spread) -> Spread:
-    """Mean and deviation of each group's changes, by expectation–maximisation from ``start``."""
-    spread = start
+    """Likeliest mean and deviation of each group's changes, from ``start``.
+
+    The mean follows in closed form, the deviation by expectation–maximisation.
+    """
+    information, spread = here.information.clamp(min=0), start
     images = torch.bincount(group, minlength=len(start.mean)).clamp(min=1)
 
-    def mean_of(values: Float[Tensor, "n"]) -> Float[Tensor, "o"]:
-        return torch.zeros_like(start.mean).index_add_(0, group, values) / images
+    def sum_of(values: Float[Tensor, "n"]) -> Float[Tensor, "o"]:
+        return torch.zeros_like(start.mean).index_add_(0, group, values)
 
     for _ in range(_ITERATIONS):
-        change, deviation = posterior(here, group, spread)
-        mean = mean_of(change)
-        variance = mean_of((change - mean[group]).square() + deviation.square())
-        spread = Spread(mean, variance.sqrt().clamp(min=_NARROWEST))
+        weight = 1 / (1 + information * spread.deviation[group].square())
+        told_of = sum_of(weight * (information * here.change + here.slope))
+        mean = told_of / (sum_of(weight * information) + _WIDEST**-2)
+        change, deviation = posterior(here, group, Spread(mean, spread.deviation))
+        variance = sum_of((change - mean[group]).square() + deviation.square()) / images
+        spread = Spread(mean, variance.sqrt().clamp(_NARROWEST, _WIDEST))
     return spread
 
 

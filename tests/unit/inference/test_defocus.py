@@ -21,7 +21,6 @@ from morphem.inference.defocus import (
     population,
     posterior,
     refine_defocus,
-    refocused,
     told,
 )
 from morphem.inference.latents import Scene, project_at_disc, weak_prior
@@ -32,6 +31,10 @@ from morphem.physics.imaging import form_image
 
 GRID, LIMIT, IMAGES = Grid(48, 3.0), 20, 600
 GROUP_ERROR, OWN_ERROR = torch.tensor([500.0, -300.0]), 250.0
+
+
+def refocused(optics: Optics, change: Tensor) -> Optics:
+    return optics.with_defoci(optics.defoci + change[:, None])
 
 
 def density() -> PartMixture:
@@ -136,7 +139,7 @@ def test_the_spread_of_a_population_is_found_from_its_likelihoods():
     seen_at = change + information**-0.5 * torch.randn(count, generator=generator)
     nowhere = torch.zeros(count)
     likelihoods = Told(nowhere, nowhere, information * seen_at, information)
-    spread = population(likelihoods, group, Spread(torch.zeros(2), torch.full((2,), 1000.0)))
+    spread = population(likelihoods, group, Spread(torch.zeros(2), torch.full((2,), 500.0)))
     torch.testing.assert_close(spread.mean, true, rtol=0, atol=12)
     torch.testing.assert_close(spread.deviation, torch.full((2,), 60.0), rtol=0.2, atol=0)
     found, deviation = posterior(likelihoods, group, spread)

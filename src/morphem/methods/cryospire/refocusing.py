@@ -8,12 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from morphem.core.types import Optics
 from morphem.data.stack import ParticleStack
 from morphem.engine.files import read_json, write_json
 from morphem.engine.ranks import is_main
 from morphem.engine.run import Run
-from morphem.inference.defocus import Focused, Spread, refine_defocus, refocused
+from morphem.inference.defocus import Focused, Spread, refine_defocus
 from morphem.inference.latents import Scene
 from morphem.inference.passes import remembered
 from morphem.models.gaussian_density import AnchoredMixture
@@ -43,7 +42,7 @@ def refocused_in(
         path = run.root / "defocus.json"
         before = read_json(path)["rounds"][: number - 1] if number > 1 else []
         write_json(path, {"rounds": [*before, told(focused, spread, stack)]})
-    optics = refocused(stack.optics, focused.change)
+    optics = stack.optics.with_defoci(stack.optics.defoci + focused.change[:, None])
     return replace(stack, optics=optics), replace(scene, store=replace(scene.store, optics=optics))
 
 
@@ -56,8 +55,3 @@ def told(focused: Focused, spread: Spread, stack: ParticleStack) -> dict[str, ob
         "median_uncertainty": float(focused.deviation.median()),
         "groups": [{"images": n, "mean": mean, "deviation": deviation} for n, mean, deviation in groups],
     }
-
-
-def defoci(optics: Optics) -> Float[Tensor, "n 2"]:
-    """Both defoci of each image, Å."""
-    return torch.stack([optics.defocus_u, optics.defocus_v], 1)

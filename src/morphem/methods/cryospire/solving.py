@@ -20,7 +20,7 @@ from morphem.inference.store import collect
 from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.published import consensus, posed_in, sight
 from morphem.methods.cryospire.redrawing import settled
-from morphem.methods.cryospire.refocusing import defoci, refocused_in
+from morphem.methods.cryospire.refocusing import refocused_in
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, start_map
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
@@ -61,7 +61,7 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     if solved is not None:
         write_spread(run.root, solved.covariance)
     write_parts(fine, held.rows, stack.grid, run.root)
-    defocus = defoci(stack.optics) if config.defocus_rounds else None
+    defocus = stack.optics.defoci if config.defocus_rounds else None
     record = run.history(), run.provenance()
     return Reconstruction(stack.poses, held.rows, fine, stack.grid, *record, defocus)
 
