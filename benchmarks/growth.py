@@ -61,7 +61,7 @@ def measure(size: Size, repeats: int = 2) -> dict[str, Any]:
             descent.step(batch, 1.0)
 
     how = replace(config.solving.latents, restarts=0)
-    passed, _ = best_seconds(one_pass, repeats)
+    passed, _ = best_seconds(one_pass, 4 * repeats)
     solved, _ = best_seconds(lambda: solve_latents(mixture, latents.rows, scene, how, None), repeats)
     return {**vars(size), "pass_seconds": round(passed, 3), "latents_seconds": round(solved, 3)}
 
