@@ -2,6 +2,7 @@
 
 python -m benchmarks.quality hinge --tier tiny --method cryospire --preset quick
 python -m benchmarks.quality igg-1d --structures FOLDER --method cryodrgn --peer FOLDER --budget 3600
+python -m benchmarks.quality hinge --tier tiny --method cryospire --seen junk=.1
 
 Run from the top of the repository. What is there already is used again: the data set, and a reconstruction
 that came to its end, so that only the scores are computed anew.
@@ -52,7 +53,8 @@ class Made:
 def main() -> int:
     given = arguments().parse_args()
     size = f"-{given.images}" if given.images else ""
-    folder = given.work / f"{given.recipe}-{given.tier}{size}-{given.seed}"
+    odd = "".join(f"-{field}" for field in given.seen)
+    folder = given.work / f"{given.recipe}-{given.tier}{size}{odd}-{given.seed}"
     data = simulated(given, folder / "data")
     row = {**asked(given, data), **surroundings(given)}
     try:
@@ -77,6 +79,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=METHODS, required=True)
     parser.add_argument("--seed", type=int, default=0, help="of the data set and of the method")
     parser.add_argument("--images", type=int, help="another number than the tier's")
+    parser.add_argument(
+        "--seen", nargs="+", default=[], metavar="FIELD=VALUE", help="conditions, such as junk=.1"
+    )
     parser.add_argument("--structures", type=Path, help="folder of the structures that recipes need")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, default=Path("quality"), help="folder for data and results")
@@ -122,7 +127,7 @@ def simulated(given: argparse.Namespace, data: Path) -> Path:
             "--seed",
             str(given.seed),
         ]
-        command += ["--workers", str(given.threads)]
+        command += ["--workers", str(given.threads), *options_of(given.seen)]
         command += ["--images", str(given.images)] if given.images else []
         command += ["--structures", given.structures] if given.structures else []
         used = measured(command, data.parent / "simulate.log", environment(given.threads))
@@ -181,9 +186,7 @@ def by_morphem(given: argparse.Namespace, data: Path, folder: Path) -> Made:
     run = folder / "run"
     command = [MORPHEM, "reconstruct", given.method, data / "particles.star", "-o", run]
     command += ["--seed", str(given.seed)] + (["--preset", given.preset] if given.preset else [])
-    for field in given.set:
-        name, _, value = field.partition("=")
-        command += [f"--{name.replace('__', '.').replace('_', '-')}", value]
+    command += options_of(given.set)
     folder.mkdir(parents=True)
     command += told(given.oracle, data, folder)
     used = measured(command, folder / "reconstruct.log", environment(given.threads))
@@ -196,6 +199,14 @@ def by_morphem(given: argparse.Namespace, data: Path, folder: Path) -> Made:
     )
     seen = counted(data) * max(epochs, 1)
     return Made(run, [used], {"epochs": epochs or None, "images_per_second": round(seen / used.seconds, 1)})
+
+
+def options_of(fields: list[str]) -> list[str]:
+    """Words of a command for each ``field=value``."""
+    pairs = [field.partition("=") for field in fields]
+    return [
+        word for name, _, value in pairs for word in (f"--{name.replace('__', '.').replace('_', '-')}", value)
+    ]
 
 
 def told(oracle: list[str], data: Path, folder: Path) -> list[str | Path]:
@@ -259,6 +270,7 @@ def asked(given: argparse.Namespace, data: Path) -> dict[str, Any]:
         "tier": given.tier,
         "seed": given.seed,
         "images": counted(data),
+        **({"seen": given.seen} if given.seen else {}),
         **grid(data),
         "method": given.method,
         "label": label(given),

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import further
+
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 FIGURE = HERE.parent / "docs" / "images" / "quality.png"
@@ -118,7 +120,8 @@ def filled(page: str, rows: Sequence[Row]) -> str:
         raise ValueError(f"the page needs the lines {BEGIN} and {END}")
     before, after = page.split(BEGIN)[0], page.split(END)[1]
     sections = [section(name, group) for name, group in grouped(rows).items()]
-    return "\n\n".join([before + BEGIN, *sections, *([machines(rows)] if rows else []), END + after])
+    told = [*sections, *further.sections(HERE / "results"), *([machines(rows)] if rows else [])]
+    return "\n\n".join([before + BEGIN, *told, END + after])
 
 
 def section(name: tuple[str, str, int], rows: list[Row]) -> str:

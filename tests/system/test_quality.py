@@ -13,7 +13,7 @@ from command import environment
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks import quality, table  # noqa: E402
+from benchmarks import further, quality, table  # noqa: E402
 from benchmarks.peers import cryodrgn, environments, process  # noqa: E402
 
 
@@ -72,6 +72,54 @@ def test_a_line_of_results_becomes_a_row_of_the_page_and_a_figure(results, tmp_p
 
 def test_the_page_agrees_with_the_results():
     assert table.filled(table.PAGE.read_text(), table.read(table.RESULTS)) == table.PAGE.read_text()
+
+
+def test_conditions_are_handed_to_the_simulation_and_told_in_the_row():
+    given = quality.arguments().parse_args(
+        [
+            "hinge",
+            "--method",
+            "cryospire",
+            "--seen",
+            "junk=.1",
+            "rotation_error=2",
+            "--set",
+            "parts__gaussians=9",
+        ]
+    )
+    assert quality.options_of(given.seen) == ["--junk", ".1", "--rotation-error", "2"]
+    assert quality.options_of(given.set) == ["--parts.gaussians", "9"]
+
+
+def test_what_a_nuisance_costs_is_told_beside_clean_images():
+    def row(label: str, seen: list[str], value: float) -> str:
+        maps = {"by_state": {"deviation_fsc": {"value": value}}}
+        made = {
+            "label": label,
+            "seen": seen,
+            "finished": True,
+            "evaluation": {"maps": maps},
+            "command": label,
+        }
+        return json.dumps({**made, "recipe": "hinge", "images": 200, "box": 32, "seed": 0})
+
+    rows = [row("a", [], 0.9), row("a", ["junk=0.1"], 0.85), row("b", [], 0.8), row("b", ["junk=0.1"], 0.6)]
+    text = further.robustness("\n".join(rows))
+    assert "| | clean | 10 % junk |" in text
+    assert "| a | .900 | .850 (.050) |" in text
+    assert "| b | .800 | .600 (.200) |" in text
+
+
+def test_parts_that_were_told_stand_beside_those_that_were_counted():
+    scores = {"adjusted_rand": 0.9, "deviation_fsc": 0.8, "ceiling": 0.95, "auc": 0.46, "auc_ceiling": 0.47}
+    common = {"images": 30, "box": 32, "pixel_size": 8.0, "snr": 0.2, "scores": scores}
+    rows = [{"parts": 3, "count": count, "seed": 0, "found": max(count, 3), **common} for count in (0, 64)]
+    rows.append({"parts": 1, "count": 0, "seed": 0, "found": 1, **common})
+    text = further.parts(json.dumps({"rows": rows}))
+    assert "| 3 | 0 | 3 | .900 | .800 | .950 | .460 | .470 |" in text
+    assert "| 1 | 0 | 1 | – | – | – | .460 | .470 |" in text
+    assert "| 3 | – | 3 | .900" in text
+    assert "| 3 | 64 | 64 | .900" in text
 
 
 def test_a_program_is_stopped_when_its_time_is_up(tmp_path):

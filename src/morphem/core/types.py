@@ -77,6 +77,15 @@ class Optics(PerParticle):
     b_factor: Float[Tensor, "n"]
     scale: Float[Tensor, "n"]
 
+    @property
+    def defoci(self) -> Float[Tensor, "n 2"]:
+        """Both defoci of each image, Å."""
+        return torch.stack([self.defocus_u, self.defocus_v], 1)
+
+    def with_defoci(self, defoci: Float[Tensor, "n 2"]) -> Optics:
+        """The same optics with other defoci (Å)."""
+        return replace(self, defocus_u=defoci[:, 0], defocus_v=defoci[:, 1])
+
 
 @dataclass(frozen=True)
 class Particles(PerParticle):

@@ -32,6 +32,7 @@ class CsSource(AbstractSource):
     dataset: np.ndarray
     passthroughs: tuple[np.ndarray, ...]
     psize: Float[np.ndarray, "m"]
+    defocus_columns = ("ctf/df1_A", "ctf/df2_A")
 
     def write(
         self, path: Path, rows: Int[np.ndarray, "b"], columns: Mapping[str, np.ndarray], poses: Poses | None

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ class AbstractSource(ABC):
     """The file that metadata came from, able to write chosen rows of itself."""
 
     path: Path
+    defocus_columns: ClassVar[tuple[str, str] | None] = None
+    """Columns of both defoci (Å) in rows of images; None where rows are of something else."""
 
     @abstractmethod
     def write(

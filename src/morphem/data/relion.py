@@ -70,6 +70,7 @@ class RelionSource(AbstractSource):
     path: Path
     star: PackedStar
     pixel_size: Float[np.ndarray, "m"]
+    defocus_columns = ("rlnDefocusU", "rlnDefocusV")
 
     def write(
         self,

@@ -44,6 +44,7 @@ class Reconstruction:
         grid: On which maps are made.
         history: Mean of each term by epoch, for every stage.
         provenance: Settings, version, command and hashes of the particles.
+        defocus: Both defoci of each image, Å, where the method corrected them.
     """
 
     poses: Poses
@@ -52,6 +53,7 @@ class Reconstruction:
     grid: Grid
     history: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    defocus: Float[Tensor, "n 2"] | None = None
 
     def volume(self, z: Float[Tensor, "z"]) -> Volume:
         """Density of one latent."""
@@ -64,7 +66,7 @@ class Reconstruction:
     def save(self, folder: Path | str, stack: ParticleStack) -> None:
         """Write maps, latents, density and the particle file of ``stack`` with a latent in every row.
 
-        Poses in the particle file stay as they were, unless the method changed them.
+        Poses and defoci in the particle file stay as they were, unless the method changed them.
         """
         if ranks.is_main():
             self._save(Path(folder), stack)
@@ -83,6 +85,7 @@ class Reconstruction:
             grid=Grid(**summary["grid"]),
             history=summary["history"],
             provenance=summary["provenance"],
+            defocus=_defocus(folder / "defocus.npy"),
         )
 
     def _save(self, folder: Path, stack: ParticleStack) -> None:
@@ -91,6 +94,9 @@ class Reconstruction:
             save_density(self.density, temporary)
         with atomic_path(folder / "latents.npy") as temporary:
             np.save(temporary, self.latents.detach().cpu().numpy(), allow_pickle=False)
+        if self.defocus is not None:
+            with atomic_path(folder / "defocus.npy") as temporary:
+                np.save(temporary, self.defocus.numpy(), allow_pickle=False)
         write_tensors(folder / "poses.safetensors", dict(vars(self.poses)), {})
         write_map(folder / "mean.mrc", self.mean())
         if stack.metadata is not None:
@@ -102,6 +108,8 @@ class Reconstruction:
         path = folder / f"particles{metadata.source.path.suffix}"
         latents = self.latents.detach().cpu()[stack.particle].numpy()
         columns = {"morphemLatent": latents} if latents.shape[1] else {}
+        if self.defocus is not None and metadata.source.defocus_columns is not None:
+            columns |= dict(zip(metadata.source.defocus_columns, self.defocus.T.numpy(), strict=True))
         kept = all(torch.equal(vars(self.poses)[name], value) for name, value in vars(stack.poses).items())
         try:
             write_metadata(metadata, path, extra=columns, poses=None if kept else self.poses)
@@ -119,3 +127,7 @@ class Reconstruction:
             "history": self.history,
             "provenance": self.provenance,
         }
+
+
+def _defocus(path: Path) -> Tensor | None:
+    return torch.from_numpy(np.load(path, allow_pickle=False)) if path.exists() else None

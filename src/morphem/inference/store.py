@@ -111,12 +111,18 @@ class Store:
 
     def read(self, rows: Int[Tensor, "b"], limit: int) -> Coefficients:
         """Images ``rows`` within ``limit`` frequency pixels."""
-        count = self.disc.count(limit)
-        # a product of real numbers: complex ones are divided ten times slower
-        whitening = self.noise.rsqrt()[:, self.disc.shells(limit)][self.group[rows]]
-        values = torch.view_as_complex(self.values[rows, :count].float() * whitening[..., None])
+        values, whitening = self.whitened(rows, limit)
         transfer = transfer_at(self.optics[rows], self.disc.frequencies(limit))
         return Coefficients(values, transfer * whitening)
+
+    def whitened(
+        self, rows: Int[Tensor, "b"], limit: int
+    ) -> tuple[Complex[Tensor, "b m"], Float[Tensor, "b m"]]:
+        """Coefficients of images ``rows``, and the factor that gave their noise a power of 1."""
+        # a product of real numbers: complex ones are divided ten times slower
+        whitening = self.noise.rsqrt()[:, self.disc.shells(limit)][self.group[rows]]
+        values = self.values[rows, : self.disc.count(limit)].float() * whitening[..., None]
+        return torch.view_as_complex(values), whitening
 
     def with_noise(self, noise: Float[Tensor, "o s"]) -> Store:
         """The same images, weighed by another noise spectrum."""

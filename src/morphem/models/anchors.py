@@ -9,12 +9,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from morphem.core.rotations import nearest_rotation
+from morphem.models.rigidity import Behaviour, Partition, calmed, joined, regrouped, rigid_motion
 
 _RUNS: Any = 10  # of k-means++, the best is kept; scikit-learn's stubs want a string
 _STILL = 0.005  # of the box: motion below this root mean square is not scaled up
 _STEADY = 0.05  # likewise for occupancies
 _DUST = 0.01  # of the mass: no part has less
+_PIECES = 24  # that rigid parts are joined from
+_AROUND = 25  # one Gaussian in so many is around each one
+_FAINT = 0.002  # of the box, root mean square: to be told so much better is worth no part of its own
 
 
 @dataclass(frozen=True)
@@ -22,40 +25,24 @@ class AnchorConfig:
     """How Gaussians are grouped into parts."""
 
     count: int = 0
-    """Number of clusters; 0 takes the largest whose parts each explain `gain` of motion and occupancy."""
+    """Number of clusters; 0 takes the largest whose parts are each worth it, by `gain` or by `worth`."""
     most: int = 8
     """Largest count tried when it is chosen."""
     gain: float = 0.05
-    """Least share of motion and occupancy that one more rigid part must explain."""
-    by: Literal["features", "responses"] = "features"
-    """What is compared: learned features, or how Gaussians move and fade over the particles' latents."""
+    """Least share of all motion and occupancy that one more rigid part must explain."""
+    worth: float = 0.5
+    """Of clusters by rigidity, least that one more must explain, as a share of what all leave unexplained."""
+    by: Literal["features", "responses", "rigidity"] = "features"
+    """What makes a cluster: learned features that are alike; Gaussians that move and fade alike over the
+    particles' latents; or pieces that one rigid motion and one occupancy tell as well as several do."""
     neighbours: int = 0
     """Let this many nearest Gaussians vote on each one's part, so that parts are connected; 0 for no vote."""
     part_radius: float = 0.0
     """Split parts in space until none has a larger RMS radius, fraction of the box; 0 never splits."""
 
     def __post_init__(self) -> None:
-        if min(self.count, self.neighbours, self.part_radius, self.gain) < 0 or self.most < 1:
+        if min(self.count, self.neighbours, self.part_radius, self.gain, self.worth) < 0 or self.most < 1:
             raise ValueError(f"{self}: numbers must not be negative, and most is at least 1")
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """What each Gaussian of a mixture is and does.
-
-    Attributes:
-        features: Learned feature of each Gaussian.
-        home: Where it is at rest, box units.
-        moved: Where it is at some latents, box units.
-        shown: Its occupancy there, 0 to 1.
-        mass: Its weight in the density at rest; those that the data switched off have none.
-    """
-
-    features: Float[Tensor, "g f"]
-    home: Float[Tensor, "g 3"]
-    moved: Float[Tensor, "m g 3"]
-    shown: Float[Tensor, "m g"]
-    mass: Float[Tensor, "g"]
 
 
 @dataclass(frozen=True)
@@ -80,11 +67,14 @@ def find_anchors(behaviour: Behaviour, config: AnchorConfig, seed: int) -> Ancho
 
     Gaussians vote by their mass: those that the data switched off keep a random feature.
     """
-    rows = behaviour.features if config.by == "features" else responses(behaviour)
-    counts = [config.count] if config.count else range(1, config.most + 1)
-    found = {count: _clustered(behaviour, rows, count, config.neighbours, seed) for count in counts}
-    explained = {count: rigid_share(behaviour, part) for count, part in found.items()}
-    part = found[config.count or _enough(explained, config.gain)]
+    if config.by == "rigidity":
+        part, explained = _rigid_parts(behaviour, config, seed)
+    else:
+        rows = behaviour.features if config.by == "features" else responses(behaviour)
+        counts = [config.count] if config.count else range(1, config.most + 1)
+        found = {count: _clustered(behaviour, rows, count, config.neighbours, seed) for count in counts}
+        explained = {count: rigid_share(behaviour, part) for count, part in found.items()}
+        part = found[config.count or _enough(explained, config.gain)]
     if config.part_radius:
         part = split_in_space(part, behaviour.home, config.part_radius, seed)
     return anchors_of(behaviour, part, explained)
@@ -192,6 +182,32 @@ def _clustered(
     return _heaviest_first(part.unique(return_inverse=True)[1], behaviour.mass.cpu())
 
 
+def _rigid_parts(
+    behaviour: Behaviour, config: AnchorConfig, seed: int
+) -> tuple[Int[Tensor, "g"], dict[int, float]]:
+    """Parts joined from many pieces, and the share that each number of them explains."""
+    calm = calmed(behaviour, max(9, len(behaviour.mass) // _AROUND))
+    # pieces shall be compact as well: what lies far apart may move alike by chance
+    place = calm.home - calm.home.mean(0)
+    rows = torch.cat([responses(calm), place / place.square().sum(1).mean().sqrt()], 1)
+    pieces = _clustered(calm, rows, max(_PIECES, config.count), config.neighbours, seed)
+    pieces = without_dust(regrouped(calm, pieces), behaviour, behaviour.mass)
+    found = joined(calm, pieces)
+    explained = {n: 1 - each.left / max(found[1].left, _FAINT**2) for n, each in found.items()}
+    wanted = min(config.count, max(found)) if config.count else _worthy(found, config)
+    return _heaviest_first(found[wanted].part, behaviour.mass.cpu()), explained
+
+
+def _worthy(found: dict[int, Partition], config: AnchorConfig) -> int:
+    """The largest number of parts of which no two can be joined at a price that is small."""
+    dear = [
+        count
+        for count, each in found.items()
+        if each.cost > max(config.worth * each.left, _FAINT**2) and count <= config.most
+    ]
+    return max(dear, default=1)
+
+
 def _enough(explained: dict[int, float], gain: float) -> int:
     """The largest count whose parts beyond a smaller choice explain ``gain`` each."""
     chosen = min(explained)
@@ -204,17 +220,6 @@ def _enough(explained: dict[int, float], gain: float) -> int:
 def _heaviest_first(label: Int[Tensor, "g"], mass: Float[Tensor, "g"]) -> Int[Tensor, "g"]:
     heavy = torch.bincount(label, weights=mass.double())
     return heavy.argsort(descending=True).argsort()[label]
-
-
-def rigid_motion(
-    home: Float[Tensor, "g 3"], moved: Float[Tensor, "m g 3"], mass: Float[Tensor, "g"]
-) -> tuple[Float[Tensor, "m 3 3"], Float[Tensor, "3"], Float[Tensor, "m 3"]]:
-    """Best rigid motions (Kabsch): turns about the centre of mass, that centre, and where it goes."""
-    # of a part that the data switched off, every Gaussian counts alike
-    share = mass / mass.sum() if mass.any() else torch.full_like(mass, 1 / len(mass))
-    centre, centres = share @ home, torch.einsum("g,mgi->mi", share, moved)
-    covariance = torch.einsum("g,mgi,gj->mij", share, moved - centres[:, None], home - centre)
-    return nearest_rotation(covariance), centre, centres
 
 
 def _unexplained(behaviour: Behaviour, part: Int[Tensor, "g"]) -> Float[Tensor, "2"]:

@@ -42,6 +42,15 @@ def transfer_at(optics: Optics, frequencies: Float[Tensor, "*k 2"]) -> Float[Ten
     return factor.unflatten(-1, frequencies.shape[:-1])
 
 
+def transfer_slope_at(optics: Optics, frequencies: Float[Tensor, "*k 2"]) -> Float[Tensor, "n *k"]:
+    """Slope of :func:`transfer_at` to a change of both defoci, 1/Å: ``πλ s² cos γ`` with its envelope."""
+    squared = frequencies.square().sum(-1).flatten()
+    damping = optics.scale[:, None] * torch.exp(-optics.b_factor[:, None] / 4 * squared)
+    rate = math.pi * wavelength(optics.voltage_kv)[:, None] * squared
+    slope = rate * torch.cos(_phase(optics, frequencies.flatten(0, -2))) * damping
+    return slope.unflatten(-1, frequencies.shape[:-1])
+
+
 def envelope(b_factor: Float[Tensor, "n"], grid: Grid) -> Float[Tensor, "n d h"]:
     """Damping ``exp(−B s²/4)`` of each half-plane frequency; B in Å²."""
     squared = grid.frequencies(b_factor.device, b_factor.dtype).square().sum(-1)

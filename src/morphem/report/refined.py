@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -51,6 +52,8 @@ def refined_decoder(
         )
     half_maps = read_json(run / "fsc.json")
     stack = ready_images(run, reopen(run, particles), found.grid)
+    if found.defocus is not None:
+        stack = replace(stack, optics=stack.optics.with_defoci(found.defocus))
     known = int(crossing(torch.tensor(half_maps["fsc_corrected"]), 0.143))
     limit = min(max(known, _COARSEST), found.grid.box // 2 - 1)
     store = collect(stack, limit, torch.tensor(half_maps["noise"]))

@@ -94,7 +94,7 @@ def hinge(swing: float = math.pi / 3, presence: float = 0.7) -> PointEnsemble:
         presence: Share of particles that have the third domain.
     """
     generator = torch.Generator().manual_seed(7)
-    parts = [torch.cat([_packed(_DOMAINS[body], generator), _line(*_LINKERS[body])]) for body in _DOMAINS]
+    parts = [torch.cat([packed(_DOMAINS[body], generator), _line(*_LINKERS[body])]) for body in _DOMAINS]
     labels = torch.cat([torch.full((len(part),), body) for body, part in zip(_DOMAINS, parts, strict=True)])
     centres = torch.cat(parts)
     amplitudes = 0.4 + 1.2 * torch.rand(len(centres), generator=generator)
@@ -104,7 +104,7 @@ def hinge(swing: float = math.pi / 3, presence: float = 0.7) -> PointEnsemble:
     return PointEnsemble("hinge", matter, HingeMotion(centres, labels, pivot, axis, swing, presence))
 
 
-def _packed(
+def packed(
     balls: tuple[tuple[float, float, float, float], ...], generator: torch.Generator
 ) -> Float[Tensor, "m 3"]:
     """Random points of a union of balls, none closer to another than ``SPACING``; as many as fit."""

@@ -116,6 +116,18 @@ def test_poses_are_written_where_the_method_changed_them(tmp_path: Path):
     torch.testing.assert_close(again.poses.rotation, moved.rotation)
 
 
+def test_defoci_are_written_where_the_method_corrected_them(tmp_path: Path):
+    stack = _stack(tmp_path)
+    defoci = torch.tensor([10000.0, 9900.0]) + 100 * torch.arange(6.0)[:, None]
+    replace(_found(stack, torch.zeros(6, 1)), defocus=defoci).save(tmp_path / "run", stack)
+    again = read_metadata(tmp_path / "run" / "particles.star").optics
+    torch.testing.assert_close(again.defoci.float(), defoci)
+    assert torch.equal(again.astigmatism, stack.metadata.optics.astigmatism)
+    loaded = Reconstruction.load(tmp_path / "run").defocus
+    assert loaded is not None
+    assert torch.equal(loaded, defoci)
+
+
 def test_a_method_without_latents_writes_none(tmp_path: Path):
     stack = _stack(tmp_path)
     found = _found(stack, torch.zeros(6, 0))

@@ -223,3 +223,22 @@ def test_poses_are_refined_in_the_fine_mixture_where_that_is_asked(stack: Partic
     assert found.latents.isfinite().all()
     assert (tmp_path / "stages" / "posed-1-1-latents" / "result.safetensors").exists()
     assert np.isfinite(np.load(tmp_path / "latents_std.npy")).all()
+
+
+def test_defoci_are_corrected_in_the_fine_mixture_where_that_is_asked(stack: ParticleStack, tmp_path: Path):
+    config = replace(SMALL, defocus_rounds=2, pose_descent=ONCE)
+    found = run(stack, config, tmp_path)
+    assert found.defocus is not None
+    change = found.defocus - stack.optics.defoci
+    torch.testing.assert_close(change[:, 0], change[:, 1], rtol=0, atol=0.01)  # astigmatism stays
+    assert 0 < float(change.abs().max()) <= 2 * 1500 + 1  # Å: each round is held to small ones
+    rounds = read_json(tmp_path / "defocus.json")["rounds"]
+    assert len(rounds) == 2
+    assert [group["images"] for group in rounds[0]["groups"]] == [100]
+    assert (tmp_path / "stages" / "focused-2-1-latents" / "result.safetensors").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"defocus_rounds": -1}, {"defocus_rounds": 1, "by": "descent"}])
+def test_defoci_are_corrected_only_where_latents_are_solved_for(wrong: dict[str, object]):
+    with pytest.raises(ValueError, match="0 or more can be made where they are found by solving"):
+        replace(SMALL, **wrong)

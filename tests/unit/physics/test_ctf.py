@@ -10,7 +10,7 @@ import torch
 
 from morphem.core.grid import Grid
 from morphem.core.types import Optics
-from morphem.physics.ctf import contrast_transfer, envelope, wavelength
+from morphem.physics.ctf import contrast_transfer, envelope, transfer_at, transfer_slope_at, wavelength
 
 GRID = Grid(16, 2.2)
 
@@ -102,3 +102,16 @@ def test_gradients_equal_finite_differences():
     base = optics(b_factor=30.0, phase_shift=0.2)
     rows = [getattr(base, f.name).clone().requires_grad_() for f in fields(Optics)]
     assert torch.autograd.gradcheck(lambda *row: contrast_transfer(Optics(*row), Grid(6, 3.0)), rows)
+
+
+def test_the_slope_to_defocus_is_that_of_finite_differences():
+    asked, step = {"defocus_u": 13210.0, "defocus_v": 11980.0}, 1e-2  # Å
+    low, high = (
+        transfer_at(
+            optics(b_factor=60.0, scale=0.8, **{k: v + d for k, v in asked.items()}), GRID.frequencies()
+        )
+        for d in (-step, step)
+    )
+    slope = transfer_slope_at(optics(b_factor=60.0, scale=0.8, **asked), GRID.frequencies())
+    assert slope.abs().max() > 1e-4
+    torch.testing.assert_close(slope, (high - low) / (2 * step), rtol=1e-6, atol=1e-11)

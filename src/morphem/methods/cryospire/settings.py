@@ -92,7 +92,7 @@ class Config:
     """Coarse mixture that finds the parts."""
     fine: MixtureConfig = MixtureConfig(gaussians=4096, scale=0.01, hidden=32, layers=16)
     """Fine mixture tied to the parts' anchors."""
-    anchors: AnchorConfig = AnchorConfig(by="responses", neighbours=9)
+    anchors: AnchorConfig = AnchorConfig(by="rigidity", neighbours=9, most=16)
     """How Gaussians are grouped into parts."""
     parts_descent: DescentConfig = DescentConfig(epochs=8, batch_size=64)
     """Training of the coarse mixture; of each round where latents are solved for."""
@@ -103,6 +103,9 @@ class Config:
     were found from these images, not at all where the particle file gave them."""
     pose_descent: DescentConfig = DescentConfig(epochs=2, batch_size=64)
     """Training of the fine mixture after each time."""
+    defocus_rounds: int = 0
+    """How often defoci are corrected in the fine mixture, where latents are solved for; each time it trains
+    as after poses. How widely corrections are spread is learned from all images of an optics group."""
     rates: RateConfig = field(default_factory=RateConfig)
     """Learning rates."""
     feature_spread: float = 0.1
@@ -134,6 +137,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.pose_rounds < -1:
             raise ValueError(f"pose_rounds is {self.pose_rounds}; -1, 0 or more is meant")
+        if self.defocus_rounds < 0 or (self.defocus_rounds and self.by == "descent"):
+            met = f"defocus_rounds is {self.defocus_rounds} and latents are found by {self.by}"
+            raise ValueError(f"{met}; 0 or more can be made where they are found by solving")
 
     def rounds_of(self, stack: ParticleStack) -> int:
         """How often poses are refined."""

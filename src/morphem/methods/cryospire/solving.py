@@ -21,6 +21,7 @@ from morphem.methods.cryospire.holding import body_still
 from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.published import consensus, posed_in, sight
 from morphem.methods.cryospire.redrawing import settled
+from morphem.methods.cryospire.refocusing import refocused_in
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, start_map
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
@@ -46,14 +47,16 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     fine = settled(fine, held, (stack, replace(low, prior=scene.prior), scene), config, run)
     config = replace(config, solving=near)
     solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"))
-    stack, solved = posed_anew(fine, held, (stack, scene), (maps, solved), config, run)
+    stack, solved = corrected(fine, held, (stack, scene), (maps, solved), config, run)
     if solved is not None:
         write_spread(run.root, solved.covariance)
     write_parts(fine, held.rows, stack.grid, run.root)
-    return Reconstruction(stack.poses, held.rows, fine, stack.grid, run.history(), run.provenance())
+    defocus = stack.optics.defoci if config.defocus_rounds else None
+    record = run.history(), run.provenance()
+    return Reconstruction(stack.poses, held.rows, fine, stack.grid, *record, defocus)
 
 
-def posed_anew(
+def corrected(
     fine: AnchoredMixture,
     latents: ParticleTable,
     seen: tuple[ParticleStack, Scene],
@@ -61,7 +64,7 @@ def posed_anew(
     config: Config,
     run: Run,
 ) -> tuple[ParticleStack, Solved | None]:
-    """Poses refined in the fine mixture at each latent, and all else at these poses, in turn.
+    """Poses, then defoci, made better in the fine mixture at each latent, and all else by them, in turn.
 
     Poses that were found from the images are first seen from the heaviest part.
     """
@@ -76,6 +79,11 @@ def posed_anew(
         scene = replace(scene, poses=stack.poses)
         scene = scene if solved is None else replace(scene, prior=population_prior(solved))
         how = (config.pose_descent, run, f"posed-{number}")
+        solved = alternated(fine, latents, (stack, scene), once, how)
+    for number in range(1, config.defocus_rounds + 1):
+        stack, scene = refocused_in(fine, latents.rows, (stack, scene), run, number)
+        scene = scene if solved is None else replace(scene, prior=population_prior(solved))
+        how = (config.pose_descent, run, f"focused-{number}")
         solved = alternated(fine, latents, (stack, scene), once, how)
     return stack, solved
 
