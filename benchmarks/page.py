@@ -187,19 +187,20 @@ CLICKS = """() => {
         performance.clearResourceTimings();
         window.click = {at: event.timeStamp};
     }, {capture: true});
-    new PerformanceObserver((list) => {
-        for (const each of list.getEntries()) {
-            const answers = performance.getEntriesByType('resource');
-            const answer = answers.findLast(one => one.name.endsWith('/api/map'));
-            const own = each.name === 'surface' && each.detail.maps.every(name => name.startsWith('latent:'));
-            if (!own || !answer || each.startTime < answer.responseEnd || window.click.drawn) continue;
-            window.click.server = answer.responseStart - answer.requestStart;
-            window.click.answered = answer.responseEnd;
-            window.click.sent = each.startTime;
-            window.click.drawn = each.startTime + each.duration;
-            requestAnimationFrame(() => { window.click.seen = performance.now(); });
-        }
-    }).observe({type: 'measure'});
+    // an answer may be told of after the picture that was made of it
+    new PerformanceObserver(() => {
+        const answers = performance.getEntriesByType('resource');
+        const answer = answers.findLast(one => one.name.endsWith('/api/map'));
+        const own = (each) => each.startTime >= answer.responseEnd
+            && each.detail.maps.every(name => name.startsWith('latent:'));
+        const drawn = answer && performance.getEntriesByName('surface').find(own);
+        if (!drawn || window.click.drawn) return;
+        window.click.server = answer.responseStart - answer.requestStart;
+        window.click.answered = answer.responseEnd;
+        window.click.sent = drawn.startTime;
+        window.click.drawn = drawn.startTime + drawn.duration;
+        requestAnimationFrame(() => { window.click.seen = performance.now(); });
+    }).observe({entryTypes: ['measure', 'resource']});
 }"""
 FRAMES = """() => {
     window.frames_taken = [];
