@@ -62,6 +62,9 @@ class SolvingConfig:
     rigid_epochs: int = 2
     """Passes in which the fine mixture's parts are rigid and see no more than the coarse one did: so many for
     their densities at the motions that the coarse one shows, and so many for both; 0 for none."""
+    search_below: float = 0.5
+    """Share of what changes that rigid parts must explain, or the moving part's pose is searched in every
+    image; 0 never searches."""
     contrast_spread: float = 0.2
     """Standard deviation of images' contrast that is reckoned with; 0 where all have the same."""
 

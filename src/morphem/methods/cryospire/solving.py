@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from morphem.data.stack import ParticleStack
@@ -20,6 +21,7 @@ from morphem.inference.store import collect
 from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.published import consensus, posed_in, sight
 from morphem.methods.cryospire.redrawing import settled
+from morphem.methods.cryospire.searching import Climbed, latents_of, loose_mixture, searched_part
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, start_map
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
@@ -39,12 +41,11 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     # their own is worth its price
     held = ParticleTable(latents.rows, 0.0)
     near = replace(config.solving, latents=replace(config.solving.latents, restarts=0))
-    if config.solving.rigid_epochs and config.known_latents is None:
-        coarse = coarse_at(held, maps, (stack, low), config, run)
-    fine = anchored(coarse, held.rows, maps.mean.grid, config)
+    fine, told = begun(coarse, (held.rows, found), maps, (stack, low, scene), config, run)
+    held = held if told is None else ParticleTable(told.mean, 0.0)
     fine = settled(fine, held, (stack, replace(low, prior=scene.prior), scene), config, run)
     config = replace(config, solving=near)
-    solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"))
+    solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"), told)
     once = replace(config, solving=replace(near, rounds=1))
     for number in range(1, config.pose_rounds + 1):
         fitted = BandObjective(fine, held, scene, config)
@@ -52,11 +53,39 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
         scene = replace(scene, poses=stack.poses)
         scene = scene if solved is None else replace(scene, prior=population_prior(solved))
         how = (config.pose_descent, run, f"posed-{number}")
-        solved = alternated(fine, held, (stack, scene), once, how)
+        solved = alternated(fine, held, (stack, scene), once, how, told)
     if solved is not None:
         write_spread(run.root, solved.covariance)
     write_parts(fine, held.rows, stack.grid, run.root)
     return Reconstruction(stack.poses, held.rows, fine, stack.grid, run.history(), run.provenance())
+
+
+def begun(
+    coarse: PartMixture,
+    climbed: tuple[Float[Tensor, "p z"], Solved | None],
+    maps: HalfMaps,
+    seen: tuple[ParticleStack, Scene, Scene],
+    config: Config,
+    run: Run,
+) -> tuple[AnchoredMixture, Solved | None]:
+    """The fine mixture as it begins, and latents if not those it was given but a search told them.
+
+    Args:
+        coarse: Mixture that found the parts.
+        climbed: Latents of all particles, and how they were found in it, unless they were known.
+        maps: Consensus.
+        seen: The particles, their images to the coarse mixture's limit, and to the fine one's.
+        config: Of the method.
+        run: For stages and progress.
+    """
+    (stack, low, scene), (rows, found) = seen, climbed
+    if config.solving.rigid_epochs and found is not None:
+        coarse = coarse_at(ParticleTable(rows, 0.0), maps, (stack, low), config, run)
+        placed = searched_part(coarse, Climbed(rows, found, scene.prior), seen, config, run)
+        if placed is not None:
+            told = latents_of(placed)
+            return loose_mixture(placed, told.mean, stack.grid, config), told
+    return anchored(coarse, rows, maps.mean.grid, config), None
 
 
 def coarse_at(
@@ -90,10 +119,12 @@ def alternated(
     seen: tuple[ParticleStack, Scene],
     config: Config,
     how: tuple[DescentConfig, Run, str],
+    told: Solved | None = None,
 ) -> Solved | None:
     """Rounds of descent and of latents, which go into the table; none are found where they are known.
 
-    From the second on, what is known of a latent beforehand is how the first ones were spread.
+    From the second on, what is known of a latent beforehand is how the first ones were spread. Latents that
+    a search told stay as they are.
     """
     (stack, scene), (descent, run, name) = seen, how
     solved = None
@@ -102,20 +133,26 @@ def alternated(
         each = replace(descent, seed=descent.seed + number - 1)
         descend(objective, stack, each, run.stage(f"{name}-{number}"))
         if config.known_latents is None:
-            solved = solved_once(density, latents, scene, config, run.stage(f"{name}-{number}-latents"))
+            stage = run.stage(f"{name}-{number}-latents")
+            solved = solved_once(density, latents, scene, config, stage, told)
             latents.rows.copy_(solved.mean)
             scene = replace(scene, prior=population_prior(solved))
     return solved
 
 
 def solved_once(
-    density: PartMixture | AnchoredMixture, latents: ParticleTable, scene: Scene, config: Config, run: Run
+    density: PartMixture | AnchoredMixture,
+    latents: ParticleTable,
+    scene: Scene,
+    config: Config,
+    run: Run,
+    told: Solved | None = None,
 ) -> Solved:
-    """Latents in a mixture that stays as it is, once a run."""
+    """Latents in a mixture that stays as it is, once a run; or those that were told."""
     how = config.solving.latents
 
     def found() -> dict[str, Tensor]:
-        return dict(vars(solve_latents(density, latents.rows, scene, how, run)))
+        return dict(vars(told or solve_latents(density, latents.rows, scene, how, run)))
 
     return Solved(**remembered(run, {"limit": scene.limit}, found))
 
