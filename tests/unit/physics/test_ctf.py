@@ -108,10 +108,11 @@ def test_the_slope_to_defocus_is_that_of_finite_differences():
     asked, step = {"defocus_u": 13210.0, "defocus_v": 11980.0}, 1e-2  # Å
     low, high = (
         transfer_at(
-            optics(b_factor=60.0, scale=0.8, **{k: v + d for k, v in asked.items()}), GRID.frequencies()
+            optics(b_factor=60.0, scale=0.8, **{k: v + d for k, v in asked.items()}),
+            GRID.frequencies().double(),
         )
         for d in (-step, step)
     )
-    slope = transfer_slope_at(optics(b_factor=60.0, scale=0.8, **asked), GRID.frequencies())
+    slope = transfer_slope_at(optics(b_factor=60.0, scale=0.8, **asked), GRID.frequencies().double())
     assert slope.abs().max() > 1e-4
     torch.testing.assert_close(slope, (high - low) / (2 * step), rtol=1e-6, atol=1e-11)

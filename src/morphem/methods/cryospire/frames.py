@@ -36,13 +36,23 @@ def teach_frames(
         seed: Of the batches.
     """
     some = latents[:: max(1, len(latents) // _SHOWN_AT)]
-    turn, shift = _rigid_motions(mixture, anchors, coarse, some)
+    fit_frames(mixture, some, _rigid_motions(mixture, anchors, coarse, some), seed)
+
+
+def fit_frames(
+    mixture: AnchoredMixture,
+    latents: Float[Tensor, "m z"],
+    motions: tuple[Float[Tensor, "m a 3 3"], Float[Tensor, "m a 3"]],
+    seed: int,
+) -> None:
+    """Fit the motion of each part to turns about its anchor's place, and shifts (box units), at latents."""
+    turn, shift = motions
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(mixture.motion.parameters(), lr=_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
     for _ in range(_STEPS):
-        rows = torch.randint(len(some), (min(_BATCH, len(some)),), generator=generator)
-        found_turn, found_shift = mixture.frames(some[rows])
+        rows = torch.randint(len(latents), (min(_BATCH, len(latents)),), generator=generator)
+        found_turn, found_shift = mixture.frames(latents[rows])
         turned = (found_turn - turn[rows]).square().sum((-1, -2)).mean() * _LEVER**2
         loss = turned + (found_shift - shift[rows]).square().sum(-1).mean()
         optimizer.zero_grad()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from morphem.core.grid import Grid
 from morphem.core.types import Volume
 from morphem.data.stack import ParticleStack
 from morphem.engine.descend import DescentConfig, descend
@@ -14,7 +15,7 @@ from morphem.inference.latents import Scene
 from morphem.inference.part_maps import part_maps
 from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.settings import Config
-from morphem.methods.cryospire.starting import network, started
+from morphem.methods.cryospire.starting import empty_mixture, started
 from morphem.models.anchors import nearest_part
 from morphem.models.gaussian_density import AnchoredMixture
 from morphem.models.seeding import bright_level, draw_centres
@@ -63,7 +64,19 @@ def redrawn(
     """A mixture with the same parts and motions whose Gaussians are drawn from the parts' maps."""
     maps = part_maps(fine, latents.rows, scene, halves)
     grid = scene.store.disc.grid
-    whole = (maps.own + maps.left).clamp(min=0)
+    drawn = drawn_from(maps.own + maps.left, fine, grid, config)
+    rest = (drawn.anchor_centres[drawn.part] + drawn.offsets) * drawn.extent
+    with torch.no_grad():
+        drawn.feature_offsets.copy_(fine.feature_offsets[_nearest(rest, drawn.part, fine)])
+    return drawn
+
+
+@torch.no_grad()
+def drawn_from(
+    maps: Float[Tensor, "a d d d"], like: AnchoredMixture, grid: Grid, config: Config
+) -> AnchoredMixture:
+    """A mixture with the parts, motions and networks of another, drawn from the parts' maps at rest."""
+    whole = maps.clamp(min=0)
     level = max(float(bright_level(each)) for each in whole)
     kept = torch.where(whole > config.threshold * level, whole, 0)
     counts = _dealt(kept.sum((1, 2, 3)), config.fine.gaussians)
@@ -76,20 +89,10 @@ def redrawn(
     )
     part = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     torch.manual_seed(config.seed + 7)
-    arguments = fine.arguments
-    drawn = AnchoredMixture(
-        config.fine.gaussians,
-        fine.anchors,
-        config.features,
-        arguments["latent"],
-        network(config.fine, config),
-        fine.extent,
-    )
-    drawn.load_state_dict({**drawn.state_dict(), **_shared(fine)})
-    with torch.no_grad():
-        drawn.part.copy_(part)
-        drawn.offsets.copy_(points / fine.extent - drawn.anchor_centres[part])
-        drawn.feature_offsets.copy_(fine.feature_offsets[_nearest(points, part, fine)])
+    drawn = empty_mixture(like.anchors, like.arguments["latent"], grid, config)
+    drawn.load_state_dict({**drawn.state_dict(), **_shared(like)})
+    drawn.part.copy_(part)
+    drawn.offsets.copy_(points / like.extent - drawn.anchor_centres[part])
     return started(drawn, Volume(kept.sum(0), grid), points, config.fine)
 
 

@@ -65,6 +65,9 @@ class SolvingConfig:
     rigid_epochs: int = 2
     """Passes in which the fine mixture's parts are rigid and see no more than the coarse one did: so many for
     their densities at the motions that the coarse one shows, and so many for both; 0 for none."""
+    search_below: float = 0.5
+    """Share of what changes that rigid parts must explain, or the moving part's pose is searched in every
+    image; 0 never searches."""
     contrast_spread: float = 0.2
     """Standard deviation of images' contrast that is reckoned with; 0 where all have the same."""
 
@@ -92,7 +95,7 @@ class Config:
     """Coarse mixture that finds the parts."""
     fine: MixtureConfig = MixtureConfig(gaussians=4096, scale=0.01, hidden=32, layers=16)
     """Fine mixture tied to the parts' anchors."""
-    anchors: AnchorConfig = AnchorConfig(by="rigidity", neighbours=9, most=16)
+    anchors: AnchorConfig = AnchorConfig(by="responses", neighbours=9)
     """How Gaussians are grouped into parts."""
     parts_descent: DescentConfig = DescentConfig(epochs=8, batch_size=64)
     """Training of the coarse mixture; of each round where latents are solved for."""

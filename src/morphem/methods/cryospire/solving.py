@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from morphem.data.stack import ParticleStack
@@ -22,6 +23,7 @@ from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.published import consensus, posed_in, sight
 from morphem.methods.cryospire.redrawing import settled
 from morphem.methods.cryospire.refocusing import refocused_in
+from morphem.methods.cryospire.searching import Climbed, latents_of, loose_mixture, searched_part
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, start_map
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
@@ -41,13 +43,12 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     # their own is worth its price
     held = ParticleTable(latents.rows, 0.0)
     near = replace(config.solving, latents=replace(config.solving.latents, restarts=0))
-    if config.solving.rigid_epochs and config.known_latents is None:
-        coarse = coarse_at(held, maps, (stack, low), config, run)
-    fine = anchored(coarse, held.rows, maps.mean.grid, config)
+    fine, told = begun(coarse, (held.rows, found), maps, (stack, low, scene), config, run)
+    held = held if told is None else ParticleTable(told.mean, 0.0)
     fine = settled(fine, held, (stack, replace(low, prior=scene.prior), scene), config, run)
     config = replace(config, solving=near)
-    solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"))
-    stack, solved = corrected(fine, held, (stack, scene), (maps, solved), config, run)
+    solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"), told)
+    stack, solved = corrected(fine, held, (stack, scene), (maps, solved, told), config, run)
     if solved is not None:
         write_spread(run.root, solved.covariance)
     write_parts(fine, held.rows, stack.grid, run.root)
@@ -60,7 +61,7 @@ def corrected(
     fine: AnchoredMixture,
     latents: ParticleTable,
     seen: tuple[ParticleStack, Scene],
-    known: tuple[HalfMaps, Solved | None],
+    known: tuple[HalfMaps, Solved | None, Solved | None],
     config: Config,
     run: Run,
 ) -> tuple[ParticleStack, Solved | None]:
@@ -68,7 +69,7 @@ def corrected(
 
     Poses that were found from the images are first seen from the heaviest part.
     """
-    (stack, scene), (maps, solved) = seen, known
+    (stack, scene), (maps, solved, told) = seen, known
     if stack.poses_found:
         stack = body_still(fine, latents.rows, stack)
         scene = replace(scene, poses=stack.poses)
@@ -79,13 +80,41 @@ def corrected(
         scene = replace(scene, poses=stack.poses)
         scene = scene if solved is None else replace(scene, prior=population_prior(solved))
         how = (config.pose_descent, run, f"posed-{number}")
-        solved = alternated(fine, latents, (stack, scene), once, how)
+        solved = alternated(fine, latents, (stack, scene), once, how, told)
     for number in range(1, config.defocus_rounds + 1):
         stack, scene = refocused_in(fine, latents.rows, (stack, scene), run, number)
         scene = scene if solved is None else replace(scene, prior=population_prior(solved))
         how = (config.pose_descent, run, f"focused-{number}")
-        solved = alternated(fine, latents, (stack, scene), once, how)
+        solved = alternated(fine, latents, (stack, scene), once, how, told)
     return stack, solved
+
+
+def begun(
+    coarse: PartMixture,
+    climbed: tuple[Float[Tensor, "p z"], Solved | None],
+    maps: HalfMaps,
+    seen: tuple[ParticleStack, Scene, Scene],
+    config: Config,
+    run: Run,
+) -> tuple[AnchoredMixture, Solved | None]:
+    """The fine mixture as it begins, and latents if not those it was given but a search told them.
+
+    Args:
+        coarse: Mixture that found the parts.
+        climbed: Latents of all particles, and how they were found in it, unless they were known.
+        maps: Consensus.
+        seen: The particles, their images to the coarse mixture's limit, and to the fine one's.
+        config: Of the method.
+        run: For stages and progress.
+    """
+    (stack, low, scene), (rows, found) = seen, climbed
+    if config.solving.rigid_epochs and found is not None:
+        coarse = coarse_at(ParticleTable(rows, 0.0), maps, (stack, low), config, run)
+        placed = searched_part(coarse, Climbed(rows, found, scene.prior), seen, config, run)
+        if placed is not None:
+            told = latents_of(placed)
+            return loose_mixture(placed, told.mean, stack.grid, config), told
+    return anchored(coarse, rows, maps.mean.grid, config), None
 
 
 def coarse_at(
@@ -119,10 +148,12 @@ def alternated(
     seen: tuple[ParticleStack, Scene],
     config: Config,
     how: tuple[DescentConfig, Run, str],
+    told: Solved | None = None,
 ) -> Solved | None:
     """Rounds of descent and of latents, which go into the table; none are found where they are known.
 
-    From the second on, what is known of a latent beforehand is how the first ones were spread.
+    From the second on, what is known of a latent beforehand is how the first ones were spread. Latents that
+    a search told stay as they are.
     """
     (stack, scene), (descent, run, name) = seen, how
     solved = None
@@ -131,20 +162,26 @@ def alternated(
         each = replace(descent, seed=descent.seed + number - 1)
         descend(objective, stack, each, run.stage(f"{name}-{number}"))
         if config.known_latents is None:
-            solved = solved_once(density, latents, scene, config, run.stage(f"{name}-{number}-latents"))
+            stage = run.stage(f"{name}-{number}-latents")
+            solved = solved_once(density, latents, scene, config, stage, told)
             latents.rows.copy_(solved.mean)
             scene = replace(scene, prior=population_prior(solved))
     return solved
 
 
 def solved_once(
-    density: PartMixture | AnchoredMixture, latents: ParticleTable, scene: Scene, config: Config, run: Run
+    density: PartMixture | AnchoredMixture,
+    latents: ParticleTable,
+    scene: Scene,
+    config: Config,
+    run: Run,
+    told: Solved | None = None,
 ) -> Solved:
-    """Latents in a mixture that stays as it is, once a run."""
+    """Latents in a mixture that stays as it is, once a run; or those that were told."""
     how = config.solving.latents
 
     def found() -> dict[str, Tensor]:
-        return dict(vars(solve_latents(density, latents.rows, scene, how, run)))
+        return dict(vars(told or solve_latents(density, latents.rows, scene, how, run)))
 
     return Solved(**remembered(run, {"limit": scene.limit}, found))
 

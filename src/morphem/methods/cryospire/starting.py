@@ -84,9 +84,7 @@ def anchored(
     anchors = anchors_of(behaviour, without_dust(anchors.part, behaviour, drawn.to(behaviour.mass)))
     count = len(anchors.features) if config.frames == "anchors" else 0
     torch.manual_seed(config.seed + 4)
-    mixture = AnchoredMixture(
-        size.gaussians, count, config.features, latents.shape[1], network(size, config), extent
-    )
+    mixture = empty_mixture(count, latents.shape[1], grid, config)
     with torch.no_grad():
         if count:
             mixture.part.copy_(anchors.part[nearest])
@@ -99,6 +97,12 @@ def anchored(
     if count and config.networks == "products":
         teach_frames(mixture, anchors, (parts, behaviour), latents, config.seed + 5)
     return started(mixture, start, points, size)
+
+
+def empty_mixture(parts: int, latent: int, grid: Grid, config: Config) -> AnchoredMixture:
+    """Fine mixture of so many parts, its Gaussians all in one place, for latents of a width."""
+    size = config.fine
+    return AnchoredMixture(size.gaussians, parts, config.features, latent, network(size, config), grid.extent)
 
 
 def found_or_given(behaviour: Behaviour, centres: Float[Tensor, "g 3"], config: Config) -> Anchors:
