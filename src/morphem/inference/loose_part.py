@@ -24,16 +24,15 @@ from morphem.inference.hypotheses import distinct, half_spread, search_grid
 from morphem.inference.joints import Sightings, find_joint
 from morphem.inference.latents import Scene
 from morphem.inference.maps import Tables, empty_sums, solved, summed
+from morphem.inference.part_maps import masked_agreement
 from morphem.inference.passes import blocks, put, shared
 from morphem.inference.refine import Fit, map_products, refine
 from morphem.inference.search import ramps, search
 from morphem.inference.store import Coefficients
 from morphem.inference.templates import Templates, plane_of, template, working_grid
-from morphem.metrics.fsc import shell_correlation
 from morphem.models.seeding import bright_level
 from morphem.physics.inserted_slices import InsertedSlices
 from morphem.physics.masks import mask_from_map, soft_ball
-from morphem.physics.slices import solve_insertion
 
 _ROTATIONS = 4608  # searched at once, 12° apart
 _BLOCK = 250  # images at a time
@@ -288,17 +287,10 @@ def _add(sums: InsertedSlices, images: Coefficients, poses: Poses, limit: int, o
 
 def _filtered(tables: tuple[Tables, Tables], grid: Grid, limit: int, mask: Float[Tensor, "d d d"]) -> Volume:
     """Map within a mask, filtered by what halves agree on there."""
-    working = working_grid(grid, limit)
-    inside = resize_map(mask, working.box)
-    one, two = (
-        Volume(solve_insertion(each.numerator, each.weight, working).voxels * inside, working)
-        for each in tables
-    )
-    fsc = shell_correlation(one, two).nan_to_num(0)
-    fsc[limit + 1 :], fsc[0] = 0, fsc[1]
+    fsc = masked_agreement(tables, mask, grid, limit)
     share = (2 * fsc / (1 + fsc.clamp(min=0))).clamp(0, 0.999)
     found = solved(tables[0].plus(tables[1]), grid, limit, share)
-    return Volume(found.voxels * inside, working)
+    return Volume(found.voxels * resize_map(mask, found.grid.box), found.grid)
 
 
 def _nothing(count: int) -> Fit:

@@ -74,7 +74,7 @@ def part_maps(
     left, curves = [], []
     for part, mask in enumerate(masks):
         pair = tables[0][part], tables[1][part]
-        fsc = _agreement(pair, mask, grid, scene.limit)
+        fsc = masked_agreement(pair, mask, grid, scene.limit)
         share = (2 * fsc / (1 + fsc.clamp(min=0))).clamp(0, 0.999)
         found = solved(pair[0].plus(pair[1]), grid, scene.limit, share)
         left.append(resize_map(found.voxels, grid.box) * mask)
@@ -174,14 +174,14 @@ def _insert(
     left = (images.values - contrast[:, None] * model) * images.transfer
     shown = density.part_occupancy(z) * contrast[:, None]
     plane = plane_of(disc, limit)
-    for part, seen in enumerate(_as_seen(density, z, poses)):
+    for part, seen in enumerate(as_seen(density, z, poses)):
         factor = shown[:, part, None]
         centred = left * factor * ramps(disc, limit, -seen.shift)
         weight = images.transfer.square() * factor.square()
         sums[part].add(centred[None], weight[None], seen.rotation, plane)
 
 
-def _as_seen(density: AnchoredMixture, z: Float[Tensor, "b z"], poses: Poses) -> list[Poses]:
+def as_seen(density: AnchoredMixture, z: Float[Tensor, "b z"], poses: Poses) -> list[Poses]:
     """From where each image saw each part, as if the part had stayed at rest."""
     turn, shift = density.frames(z)
     place = density.anchor_centres
@@ -195,7 +195,7 @@ def _as_seen(density: AnchoredMixture, z: Float[Tensor, "b z"], poses: Poses) ->
     ]
 
 
-def _agreement(
+def masked_agreement(
     tables: tuple[Tables, Tables], mask: Float[Tensor, "d d d"], grid: Grid, limit: int
 ) -> Float[Tensor, "s"]:
     """Correlation of two unfiltered halves within a part's mask by shell, 0 beyond the limit."""

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from morphem.core.types import Poses
 from morphem.data.stack import ParticleStack
+from morphem.inference.part_maps import as_seen
 from morphem.models.gaussian_density import AnchoredMixture
 
-_BLOCK = 4096  # latents at a time
+_BLOCK = 4096  # images at a time
 
 
 @torch.no_grad()
@@ -37,22 +38,13 @@ def body_still(
     if not mixture.anchors or int(mixture.anchor_still) >= 0:
         return stack
     heaviest = _heaviest(mixture, latents)
-    turns, shifts = [], []
-    for block in latents.split(_BLOCK):
-        turn, shift = mixture.frames(block)
-        turns.append(turn[:, heaviest])
-        shifts.append(shift[:, heaviest])
-    turn, shift = torch.cat(turns)[stack.particle], torch.cat(shifts)[stack.particle]
-    centre = mixture.anchor_centres[heaviest]
-    offset = (centre + shift - turn @ centre) * mixture.extent
+    seen = [
+        as_seen(mixture, latents[stack.particle[rows]], stack.poses[rows])[heaviest]
+        for rows in torch.arange(len(stack)).split(_BLOCK)
+    ]
+    poses = Poses(torch.cat([each.rotation for each in seen]), torch.cat([each.shift for each in seen]))
     mixture.anchor_still.fill_(heaviest)
-    return replace(stack, poses=seen_by(stack.poses, turn, offset))
-
-
-def seen_by(poses: Poses, turn: Float[Tensor, "n 3 3"], offset: Float[Tensor, "n 3"]) -> Poses:
-    """Poses of what was moved by ``x' = turn x + offset`` (Å) into the frame of ``poses``, image by image."""
-    moved = (poses.rotation[:, :2] @ offset[:, :, None])[:, :, 0]
-    return Poses(poses.rotation @ turn, poses.shift + moved)
+    return replace(stack, poses=poses)
 
 
 def _heaviest(mixture: AnchoredMixture, latents: Float[Tensor, "p z"]) -> int:
