@@ -24,7 +24,7 @@ test: $(READY)
 check: lint laws
 
 lint: $(READY)
-	$(BIN)/ruff check
+	$(BIN)/ruff check --no-cache
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports

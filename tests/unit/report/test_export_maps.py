@@ -11,8 +11,8 @@ import mrcfile
 import numpy as np
 import pytest
 import torch
-from finished import BOX, LATENT, PIXEL, cs_set, finished_run, star_set
 
+from finished import BOX, LATENT, PIXEL, cs_set, finished_run, star_set
 from morphem.data.errors import DataError
 from morphem.engine.reconstruction import Reconstruction
 from morphem.report.export import ExportOptions, default_target, export

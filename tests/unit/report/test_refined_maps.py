@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from finished import BOX, finished_run, star_set
 
+from finished import BOX, finished_run, star_set
 from morphem.cli.commands import volumes
 from morphem.data.errors import DataError
 from morphem.data.mrc import read_map

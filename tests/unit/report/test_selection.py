@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from finished import finished_run, star_set
 
+from finished import finished_run, star_set
 from morphem.data.errors import DataError
 from morphem.engine.files import read_json, write_json
 from morphem.report.selection import (

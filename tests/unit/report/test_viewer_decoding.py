@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from finished import LATENT, mixture
 
+from finished import LATENT, mixture
 from morphem.core.grid import Grid
 from morphem.core.types import GaussianMixture, Volume
 from morphem.models.gaussian_density import PartMixture
