@@ -24,8 +24,11 @@ from morphem.engine.files import read_tensors, write_json
 from morphem.engine.identity import settings
 from morphem.engine.ranks import is_main
 from morphem.engine.run import Run
+from morphem.inference.modes import ModeConfig
 from morphem.inference.passes import remembered
 from morphem.inference.posing import PoseConfig, Posed, Search, find_poses
+from morphem.inference.several_maps import SeveralConfig
+from morphem.inference.shapes import ShapeRule, poses_and_modes
 
 GIVEN = "given"
 WORDS = (GIVEN, *get_args(Search))
@@ -73,7 +76,8 @@ def posed(stack: ParticleStack, how: str, seed: int, run: Run) -> ParticleStack:
     if how == GIVEN:
         return stack
     if how in _SEARCHES:
-        identity = {"search": how, "seed": seed, "config": settings(PoseConfig())}
+        config = settings(PoseConfig()) | settings(_shape_rule(stack, seed))
+        identity = {"search": how, "seed": seed, "config": config}
         kept = remembered(_stage(run), identity, _finder(stack, _SEARCHES[how], seed, run))
     else:
         kept, _ = _stage(run).load_result()
@@ -87,12 +91,28 @@ def _stage(run: Run) -> Run:
 
 def _finder(stack: ParticleStack, how: Search, seed: int, run: Run) -> Callable[[], dict[str, Tensor]]:
     def found() -> dict[str, Tensor]:
-        result = find_poses(stack, how, PoseConfig(), seed, _stage(run))
+        result = _searched(stack, how, seed, _stage(run))
         if is_main():
             write_json(run.root / "poses.json", _facts(result, stack))
         return dict(vars(result.poses))
 
     return found
+
+
+def _searched(stack: ParticleStack, how: Search, seed: int, run: Run) -> Posed:
+    """Poses in one map; where there were none, then those found together with the particles' shapes."""
+    result = find_poses(stack, how, PoseConfig(), seed, run)
+    if how == "refine":
+        return result
+    rule = _shape_rule(stack, seed)
+    refined, poses, _ = poses_and_modes(result.refined, stack.halves(seed), rule, run)
+    return replace(result, refined=replace(refined, fit=replace(refined.fit, poses=poses)))
+
+
+def _shape_rule(stack: ParticleStack, seed: int) -> ShapeRule:
+    config = PoseConfig()
+    reach = config.starts.reach * stack.grid.extent
+    return ShapeRule(ModeConfig(), SeveralConfig(), reach, config.rounds.contrast_spread, seed)
 
 
 def _facts(found: Posed, stack: ParticleStack) -> dict[str, Any]:

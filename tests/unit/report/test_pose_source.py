@@ -106,7 +106,7 @@ def test_poses_are_searched_once_a_run(stack: ParticleStack, tmp_path: Path, mon
         calls.append(how)
         return _Found(poses)  # pyright: ignore[reportReturnType]
 
-    monkeypatch.setattr(posing, "find_poses", found)
+    monkeypatch.setattr(posing, "_searched", found)
     monkeypatch.setattr(posing, "_facts", lambda *_: {})
     for _ in range(2):
         again = morphem.reconstruct("backprojection", stack, tmp_path, preparation=BRIGHT, poses="abinit")

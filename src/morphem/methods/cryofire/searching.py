@@ -12,7 +12,6 @@ from torch import Tensor
 
 from morphem.core.fourier import resize_map
 from morphem.core.grid import Grid
-from morphem.core.types import Poses
 from morphem.data.stack import ParticleStack
 from morphem.engine.files import write_json
 from morphem.engine.half_maps import write_half_maps
@@ -22,12 +21,13 @@ from morphem.engine.reconstruction import Reconstruction, write_spread
 from morphem.engine.run import Run
 from morphem.inference.abinitio import SeedConfig, Start
 from morphem.inference.frozen import Reckoning, freeze, write_model
-from morphem.inference.joint import together
-from morphem.inference.modes import ModeConfig, Modes, find_modes
+from morphem.inference.modes import ModeConfig, Modes
 from morphem.inference.posing import PoseConfig, find_poses
-from morphem.inference.rounds import Refined, RoundConfig, half_maps
+from morphem.inference.rounds import Refined, RoundConfig
+from morphem.inference.several_maps import SeveralConfig
+from morphem.inference.shapes import ShapeRule, poses_and_modes
 from morphem.inference.soundness import warnings_of
-from morphem.inference.subspace import Subspace, setting
+from morphem.inference.subspace import Subspace
 from morphem.models.density import LinearDensity
 
 _LOG = logging.getLogger("morphem")
@@ -43,6 +43,8 @@ class SearchConfig:
     """Refinement of poses."""
     modes: ModeConfig = ModeConfig()
     """Directions in which particles differ."""
+    several: SeveralConfig = SeveralConfig()
+    """Poses sought in maps of several typical shapes."""
     limit: int = 40
     """Finest frequency used for poses, frequency pixels; Nyquist where that is less."""
 
@@ -53,7 +55,9 @@ def reconstruct_by_search(stack: ParticleStack, config: SearchConfig, seed: int,
     found = find_poses(stack, "abinit", how, seed, run)
     start, refined = found.start, found.refined
     assert start is not None
-    poses, modes = modes_of(refined, stack.halves(seed), config, seed, run)
+    spread, reach = config.rounds.contrast_spread, config.starts.reach * stack.grid.extent
+    rule = ShapeRule(config.modes, config.several, reach, spread, seed)
+    refined, poses, modes = poses_and_modes(refined, stack.halves(seed), rule, run)
     posed = replace(stack, poses=poses, has_poses=True)
     maps = backproject(posed, run, seed=seed)
     write_half_maps(maps, run.root)
@@ -71,23 +75,6 @@ def reconstruct_by_search(stack: ParticleStack, config: SearchConfig, seed: int,
         history={"poses": refined.log},
         provenance=run.provenance(),
     )
-
-
-def modes_of(
-    refined: Refined, half_sets: tuple[Tensor, Tensor], config: SearchConfig, seed: int, run: Run
-) -> tuple[Poses, Modes]:
-    """Directions at the poses found; where there are any, poses and latents found together at finer limits.
-
-    Maps are no finer than the halves agree.
-    """
-    fit, rule = refined.fit, config.modes
-    limit = min(rule.limit, refined.limit)
-    halves = half_maps(refined.store, fit, half_sets, limit, run)
-    modes = find_modes(setting(refined.store, fit, halves, limit), half_sets, rule, seed, run)
-    if not len(modes.space) or not rule.joint:
-        return fit.poses, modes
-    spread = config.rounds.contrast_spread
-    return together(refined, half_sets, modes, (rule, spread), run)
 
 
 def _in_full(space: Subspace, grid: Grid) -> Float[Tensor, "q d d d"]:

@@ -106,6 +106,9 @@ class Config:
     were found from these images, not at all where the particle file gave them."""
     pose_descent: DescentConfig = DescentConfig(epochs=2, batch_size=64)
     """Training of the fine mixture after each time."""
+    beginnings: int = -1
+    """How often all begins, each time at the poses that the last mixture told; -1: twice where poses were
+    found from these images, once where the particle file gave them."""
     defocus_rounds: int = 0
     """How often defoci are corrected in the fine mixture, where latents are solved for; each time it trains
     as after poses. How widely corrections are spread is learned from all images of an optics group."""
@@ -140,6 +143,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.pose_rounds < -1:
             raise ValueError(f"pose_rounds is {self.pose_rounds}; -1, 0 or more is meant")
+        if self.beginnings < -1 or self.beginnings == 0:
+            raise ValueError(f"beginnings is {self.beginnings}; -1, 1 or more is meant")
         if self.defocus_rounds < 0 or (self.defocus_rounds and self.by == "descent"):
             met = f"defocus_rounds is {self.defocus_rounds} and latents are found by {self.by}"
             raise ValueError(f"{met}; 0 or more can be made where they are found by solving")
@@ -147,6 +152,10 @@ class Config:
     def rounds_of(self, stack: ParticleStack) -> int:
         """How often poses are refined."""
         return self.pose_rounds if self.pose_rounds >= 0 else _ROUNDS * stack.poses_found
+
+    def beginnings_of(self, stack: ParticleStack) -> int:
+        """How often all begins anew."""
+        return self.beginnings if self.beginnings > 0 else 1 + stack.poses_found
 
 
 def solving_of(settings: dict[str, Any]) -> Config:

@@ -31,7 +31,27 @@ from morphem.models.table import ParticleTable
 
 
 def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Reconstruction:
-    """Parts from a coarse mixture at low resolution, then a fine one; latents exact after each round."""
+    """Parts from a coarse mixture at low resolution, then a fine one; latents exact after each round.
+
+    Poses that were found from the images followed what moves. The first mixture, however poor, tells them
+    from its parts; at what they are then, all begins anew.
+    """
+    before = replace(config, defocus_rounds=0)
+    for number in range(1, config.beginnings_of(stack)):
+        stack = solved_whole(stack, before, run.stage(f"before-{number}"))[0]
+    stack, fine, held, solved = solved_whole(stack, config, run)
+    if solved is not None:
+        write_spread(run.root, solved.covariance)
+    write_parts(fine, held.rows, stack.grid, run.root)
+    defocus = stack.optics.defoci if config.defocus_rounds else None
+    record = run.history(), run.provenance()
+    return Reconstruction(stack.poses, held.rows, fine, stack.grid, *record, defocus)
+
+
+def solved_whole(
+    stack: ParticleStack, config: Config, run: Run
+) -> tuple[ParticleStack, AnchoredMixture, ParticleTable, Solved | None]:
+    """The particles with what was corrected of them, the fine mixture, and latents as they were found."""
     maps = consensus(stack, config, run)
     latents = initial_latents(stack.n_particles, config)
     scene = scene_of(stack, maps, latents.rows.shape[1], config, run)
@@ -49,12 +69,7 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     config = replace(config, solving=near)
     solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"), told)
     stack, solved = corrected(fine, held, (stack, scene), (maps, solved, told), config, run)
-    if solved is not None:
-        write_spread(run.root, solved.covariance)
-    write_parts(fine, held.rows, stack.grid, run.root)
-    defocus = stack.optics.defoci if config.defocus_rounds else None
-    record = run.history(), run.provenance()
-    return Reconstruction(stack.poses, held.rows, fine, stack.grid, *record, defocus)
+    return stack, fine, held, solved
 
 
 def corrected(
