@@ -12,6 +12,7 @@ from morphem.inference.latents import LatentConfig
 from morphem.models.anchors import AnchorConfig
 
 _ROUNDS = 2  # of poses that were found from images
+_MOST = 16  # parts tried, at least, where pieces are joined
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class Config:
     fine: MixtureConfig = MixtureConfig(gaussians=4096, scale=0.01, hidden=32, layers=16)
     """Fine mixture tied to the parts' anchors."""
     anchors: AnchorConfig = AnchorConfig(by="responses", neighbours=9)
-    """How Gaussians are grouped into parts."""
+    """How Gaussians are grouped into parts. By responses is by rigidity where poses were found from these
+    images: they followed the motion in part, and as they see it, all parts move."""
     parts_descent: DescentConfig = DescentConfig(epochs=8, batch_size=64)
     """Training of the coarse mixture; of each round where latents are solved for."""
     fine_descent: DescentConfig = DescentConfig(epochs=4, batch_size=64)
@@ -152,6 +154,13 @@ class Config:
     def rounds_of(self, stack: ParticleStack) -> int:
         """How often poses are refined."""
         return self.pose_rounds if self.pose_rounds >= 0 else _ROUNDS * stack.poses_found
+
+    def seen_by(self, stack: ParticleStack) -> Config:
+        """The same, with parts told by what no frame of the poses changes where these were found."""
+        if not stack.poses_found or self.anchors.by != "responses":
+            return self
+        anchors = replace(self.anchors, by="rigidity", most=max(self.anchors.most, _MOST))
+        return replace(self, anchors=anchors)
 
     def beginnings_of(self, stack: ParticleStack) -> int:
         """How often all begins anew."""

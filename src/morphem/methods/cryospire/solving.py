@@ -36,6 +36,7 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     Poses that were found from the images followed what moves. The first mixture, however poor, tells them
     from its parts; at what they are then, all begins anew.
     """
+    config = config.seen_by(stack)
     before = replace(config, defocus_rounds=0)
     for number in range(1, config.beginnings_of(stack)):
         stack = solved_whole(stack, before, run.stage(f"before-{number}"))[0]
