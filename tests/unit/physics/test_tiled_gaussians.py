@@ -227,3 +227,13 @@ for name, types, constants in calls:
     )
     names = ["_list", "_draw", "_draw", "_differentiate"]
     assert done.stdout.splitlines() == [f"{name} False True" for name in names], done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure on")
+def test_the_benchmark_of_the_kernels_refuses_in_one_line_without_a_gpu():
+    program = Path(__file__).parents[3] / "benchmarks" / "kernels.py"
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("no GPU here")
+    assert done.stderr.count("\n") == 1
