@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "numpy", "scipy", "pandas", "numba", "sklearn", "matplotlib", "mrcfile", "starfile", "tyro"}
+HEAVY = {
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "numba",
+    "triton",
+    "sklearn",
+    "matplotlib",
+    "mrcfile",
+    "starfile",
+}
+HEAVY |= {"tyro"}
 PLANTS = {
     "upwards": ("core/grid.py", "import morphem.report"),
     "upwards by one floor": ("physics/ctf.py", "import morphem.data"),

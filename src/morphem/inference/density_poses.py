@@ -25,7 +25,7 @@ from morphem.inference.store import Coefficients, Disc, disc, low_frequencies
 from morphem.models.density import AbstractDensity
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.physics.ctf import transfer_at
-from morphem.physics.gaussians import project_gaussians, project_gaussians_windowed
+from morphem.physics.gaussians import draws_windows, project_gaussians, project_gaussians_windowed
 
 _BLOCK = 64  # images refined at a time
 _STEPS = 4  # of refinement a round
@@ -124,7 +124,7 @@ def _mixture_view(density: AbstractDensity, z: Float[Tensor, "b z"], grid: Grid)
     kx, ky = grid.frequencies().unbind(-1)
 
     def seen(rotation: Float[Tensor, "b 3 3"]) -> Complex[Tensor, "b 3 d h"]:
-        project = project_gaussians_windowed if rotation.device.type == "cpu" else project_gaussians
+        project = project_gaussians_windowed if draws_windows(rotation.device) else project_gaussians
         depth = torch.einsum("bj,bgj->bg", rotation[:, 2], mixture.centres)
         deep = GaussianMixture(mixture.centres, mixture.scales, mixture.amplitudes * depth)
         plain, moment = (to_fourier(project(each, rotation, grid)) for each in (mixture, deep))

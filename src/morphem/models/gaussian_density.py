@@ -19,7 +19,7 @@ from morphem.core.types import GaussianMixture, Volume
 from morphem.models.anchors import Behaviour
 from morphem.models.density import AbstractDensity
 from morphem.models.layers import PairNetwork, ProductNetwork
-from morphem.physics.gaussians import project_gaussians, project_gaussians_windowed, rasterise
+from morphem.physics.gaussians import draws_windows, project_gaussians, project_gaussians_windowed, rasterise
 
 VISIBLE = 3.0  # logit of the occupancy that every Gaussian starts with
 VISIBLE_SHARE = 1 / (1 + math.exp(-VISIBLE))
@@ -266,8 +266,8 @@ def _in_angstrom(
 
 
 def _render(mixture: GaussianMixture, rotation: Float[Tensor, "b 3 3"], grid: Grid) -> Float[Tensor, "b d d"]:
-    """Windowed sums on a processor, dense products on an accelerator."""
-    project = project_gaussians_windowed if rotation.device.type == "cpu" else project_gaussians
+    """Windowed sums where they are compiled, dense products elsewhere."""
+    project = project_gaussians_windowed if draws_windows(rotation.device) else project_gaussians
     return project(mixture, rotation, grid)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from morphem.core.grid import Grid
 from morphem.core.types import GaussianMixture
-from morphem.physics.gaussians import as_array, in_pixels, profile
+from morphem.physics.gaussians import as_array, draws_tiles, draws_windows, in_pixels, profile
 
 TABLE_ELEMENTS = 1 << 24  # of the largest table in the dense evaluation: 64 MB of float32
 
@@ -26,20 +26,36 @@ def project_gaussians_with_slopes(
 ) -> Float[Tensor, "b k d d"]:
     """Each projection, then its derivatives to ``q = k − 1`` latents; without gradients of their own.
 
-    ``velocities`` are derivatives of centres (Å a unit of latent), ``slopes`` those of amplitudes. On a CPU
-    a Gaussian is drawn to ``cutoff`` standard deviations: the projection is that of
+    ``velocities`` are derivatives of centres (Å a unit of latent), ``slopes`` those of amplitudes. Where
+    ``draws_windows`` is true a Gaussian is drawn to ``cutoff`` standard deviations: the projection is that of
     ``project_gaussians_windowed`` to the last bit, and what a derivative misses of a Gaussian is below
     ``cutoff exp(−cutoff²/2)`` of its amplitude a standard deviation (1.3e-3 at 4). Results are the same for
-    every number of threads; four latents cost 2.5 to 4 projections. Elsewhere the evaluation is dense.
+    every number of threads; four latents cost 2.5 to 4 projections on a CPU. Elsewhere it is all dense.
     """
-    if mixture.centres.device.type != "cpu":
+    device = mixture.centres.device
+    if not draws_windows(device):
         return project_gaussians_with_slopes_dense(mixture, velocities, slopes, rotation, grid)
+    if draws_tiles(device):
+        return _tiled(mixture, (_moves_in_pixels(velocities, rotation, grid), slopes), rotation, grid, cutoff)
     from morphem.physics.kernels.gaussian_slopes import splat_slopes
 
     view, amplitudes, scales = (as_array(t) for t in in_pixels(mixture, rotation, grid))
     moves, gains = as_array(_moves_in_pixels(velocities, rotation, grid)), as_array(slopes)
     drawn = splat_slopes((view, amplitudes, scales), moves, gains, grid.box, cutoff, torch.get_num_threads())
     return torch.from_numpy(drawn)
+
+
+@torch.no_grad()
+def _tiled(
+    mixture: GaussianMixture,
+    motion: tuple[Float[Tensor, "b q g 2"], Float[Tensor, "b q g"]],
+    rotation: Float[Tensor, "b 3 3"],
+    grid: Grid,
+    cutoff: float,
+) -> Float[Tensor, "b k d d"]:
+    from morphem.physics.kernels.tiled_gaussians import splat_slopes
+
+    return splat_slopes(in_pixels(mixture, rotation, grid), *motion, grid.box, cutoff)
 
 
 @torch.no_grad()

@@ -2,13 +2,16 @@
 
 Component i with centre ``c``, width ``s`` and amplitude ``m`` adds ``m exp(−|p − [R c]_xy|² / 2 s²)`` to a
 projection. Callers choose an evaluation by its name: dense (the reference), windowed (few pixels a
-Gaussian, CPU), analytic spectra (band-limited), or gridded spectra (many Gaussians, CPU).
+Gaussian, compiled), analytic spectra (band-limited), or gridded spectra (many Gaussians, compiled).
+Compiled loops run on a CPU and, where Triton is installed, on a GPU.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -25,6 +28,7 @@ NEGLIGIBLE = -35.0  # exponent, 6e-16 of a peak: products of less are denormal, 
 GRIDDING_WIDTH = 0.95  # of the spreading Gaussian, pixels of the twofold oversampled grid
 GRIDDING_REACH = 3.999 / GRIDDING_WIDTH  # eight pixels, the width of one vector instruction
 GRIDDING_MARGIN = 8  # pixels of the oversampled grid
+TILED = ("cuda",)  # kinds of devices on which windows are drawn by Triton
 
 
 def project_gaussians(
@@ -42,14 +46,29 @@ def project_gaussians(
 def project_gaussians_windowed(
     mixture: GaussianMixture, rotation: Float[Tensor, "b 3 3"], grid: Grid, cutoff: float = 4.0
 ) -> Float[Tensor, "b d d"]:
-    """Projections in which each Gaussian is drawn to ``cutoff`` standard deviations (CPU only).
+    """Projections in which each Gaussian is drawn to ``cutoff`` standard deviations.
 
     A Gaussian is missing where it is below ``exp(−cutoff²/2)`` of its peak (3.4e-4 at 4), which leaves images
     of overlapping Gaussians within 1e-4 of their maximum. Cost: (2·cutoff·s)² pixels a Gaussian, whatever the
     box. Results are the same on every run and for every number of threads. Its gradient is that of the drawn
-    pixels, and passes once.
+    pixels, and passes once. Only for devices of which :func:`draws_windows` is true.
     """
     return _Windowed.apply(*in_pixels(mixture, rotation, grid), grid.box, cutoff)
+
+
+def draws_windows(device: torch.device) -> bool:
+    """Whether windowed and gridded projections run on a device: a CPU, or a GPU if Triton is installed."""
+    return device.type == "cpu" or draws_tiles(device)
+
+
+def draws_tiles(device: torch.device) -> bool:
+    """Whether ``kernels.tiled_gaussians`` draws windows on a device."""
+    return device.type in TILED and _has_triton()
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def gaussian_slices(
@@ -74,7 +93,7 @@ def project_gaussians_gridded(
 ) -> Complex[Tensor, "b d h"]:
     """Spectra as :func:`gaussian_slices`, from a twofold oversampled grid and one FFT a width class.
 
-    A Gaussian of half a pixel is drawn in the place of each component (CPU only); its transform is divided
+    A Gaussian of half a pixel is drawn in the place of each component; its transform is divided
     out and the component's own multiplied in. Values are within 1e-4 of the largest coefficient if all widths
     are equal. Others are interpolated between ``classes`` widths: with 6, over a factor of two, values stay
     within 1e-4 and gradients within 5e-3; from 0.5 to 2 pixels it takes 8 for 1e-4 and 2e-2.
@@ -163,7 +182,7 @@ class _Separable(torch.autograd.Function):
 
 
 class _Windowed(torch.autograd.Function):
-    """The compiled loops of ``kernels.windowed_gaussians`` as one differentiable operation."""
+    """The compiled loops of ``kernels`` as one differentiable operation."""
 
     @staticmethod
     def forward(
@@ -175,10 +194,14 @@ class _Windowed(torch.autograd.Function):
         cutoff: float,
     ) -> Float[Tensor, "b d d"]:
         """Draw every Gaussian inside its window."""
-        from morphem.physics.kernels.windowed_gaussians import splat
-
         ctx.save_for_backward(view, amplitudes, scales)
         ctx.cutoff = cutoff
+        if draws_tiles(view.device):
+            from morphem.physics.kernels import tiled_gaussians
+
+            return tiled_gaussians.splat((view, amplitudes, scales), box, cutoff)
+        from morphem.physics.kernels.windowed_gaussians import splat
+
         mixture = as_array(view), as_array(amplitudes), as_array(scales)
         return torch.from_numpy(splat(mixture, box, cutoff, torch.get_num_threads()))
 
@@ -188,19 +211,28 @@ class _Windowed(torch.autograd.Function):
         ctx: Any, *upstream: Float[Tensor, "b d d"]
     ) -> tuple[Float[Tensor, "b g 2"], Float[Tensor, "b g"], Float[Tensor, "g"], None, None]:
         """Sum the moments of the upstream image inside every window."""
-        from morphem.physics.kernels.windowed_gaussians import splat_gradient
-
         view, amplitudes, scales = ctx.saved_tensors
-        mixture = as_array(view), as_array(amplitudes), as_array(scales)
-        results = splat_gradient(mixture, as_array(upstream[0]), ctx.cutoff, torch.get_num_threads())
-        to_view, to_amplitudes, to_scales = (torch.from_numpy(result) for result in results)
+        if draws_tiles(view.device):
+            from morphem.physics.kernels import tiled_gaussians
+
+            results = tiled_gaussians.splat_gradient(ctx.saved_tensors, upstream[0], ctx.cutoff)
+        else:
+            from morphem.physics.kernels.windowed_gaussians import splat_gradient
+
+            mixture = as_array(view), as_array(amplitudes), as_array(scales)
+            moments = splat_gradient(mixture, as_array(upstream[0]), ctx.cutoff, torch.get_num_threads())
+            results = [torch.from_numpy(moment) for moment in moments]
+        to_view, to_amplitudes, to_scales = results
         return to_view, to_amplitudes, to_scales.sum(0), None, None
 
 
 def as_array(values: Float[Tensor, "..."]) -> Any:
     """The same numbers for a compiled loop."""
     if values.device.type != "cpu":
-        raise ValueError(f"mixture on {values.device}, but this runs on the CPU only; use project_gaussians")
+        raise ValueError(
+            f"mixture on {values.device}, but compiled loops need a CPU, or a GPU with triton; "
+            "use project_gaussians"
+        )
     return values.detach().contiguous().numpy()
 
 
