@@ -65,7 +65,7 @@ def main() -> int:
     except UnfinishedError as error:
         row |= {"finished": False, "why": str(error)}
         print(error, file=sys.stderr)
-    append(row, given.json)
+    append(impersonal(row, given), given.json)
     return 0 if row["finished"] else 1
 
 
@@ -88,6 +88,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, default=RESULTS, help="file that the line is added to")
     own = parser.add_argument_group("Morphem's methods")
     own.add_argument("--preset", default="", help="of the method")
+    own.add_argument("--poses", choices=("abinit",), help="found from the images, not those of the file")
     own.add_argument("--oracle", choices=("latents", "parts"), nargs="+", default=[], help="what it is told")
     own.add_argument(
         "--set", nargs="+", default=[], metavar="FIELD=VALUE", help="such as fine_descent.epochs=1"
@@ -108,7 +109,8 @@ def label(given: argparse.Namespace) -> str:
     elif given.method == "recovar":
         words = [f"memory {given.memory:g}"]
     else:
-        words = [given.preset, *(f"true {what}" for what in given.oracle), *given.set]
+        told = [f"true {what}" for what in given.oracle]
+        words = [given.preset, "poses found" if given.poses else "", *told, *given.set]
     budget = f"within {given.budget:g} s" if given.budget and given.method in peers.PEERS else ""
     return ", ".join(word for word in (given.method, *words, budget) if word)
 
@@ -186,7 +188,7 @@ def by_morphem(given: argparse.Namespace, data: Path, folder: Path) -> Made:
     run = folder / "run"
     command = [MORPHEM, "reconstruct", given.method, data / "particles.star", "-o", run]
     command += ["--seed", str(given.seed)] + (["--preset", given.preset] if given.preset else [])
-    command += options_of(given.set)
+    command += options_of(given.set) + (["--poses", given.poses] if given.poses else [])
     folder.mkdir(parents=True)
     command += told(given.oracle, data, folder)
     used = measured(command, folder / "reconstruct.log", environment(given.threads))
@@ -195,8 +197,14 @@ def by_morphem(given: argparse.Namespace, data: Path, folder: Path) -> Made:
     epochs = rounds * sum(
         stage["epochs"]
         for name, stage in config.items()
-        if isinstance(stage, dict) and "epochs" in stage and (name != "pose_descent" or config["pose_rounds"])
+        if isinstance(stage, dict)
+        and "epochs" in stage
+        and (name != "pose_descent" or config["pose_rounds"] > 0)
     )
+    if given.poses:
+        return Made(
+            run, [used], {"epochs": None, "images_per_second": None}
+        )  # searches are none, and the mixture begins twice
     seen = counted(data) * max(epochs, 1)
     return Made(run, [used], {"epochs": epochs or None, "images_per_second": round(seen / used.seconds, 1)})
 
@@ -330,6 +338,16 @@ def grid(data: Path) -> dict[str, Any]:
 
 def _record(data: Path) -> dict[str, Any]:
     return json.loads((data / "truth" / "dataset.json").read_text(encoding="utf-8"))
+
+
+def impersonal(row: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
+    """The row without where this machine keeps its programs and folders."""
+    text = json.dumps(row)
+    places = {MORPHEM: "morphem", given.work: "quality", given.structures: "STRUCTURES"}
+    for place, name in places.items():
+        if place is not None and place.is_absolute():
+            text = text.replace(json.dumps(str(place))[1:-1], name)
+    return json.loads(text)
 
 
 def append(row: dict[str, Any], path: Path) -> None:
