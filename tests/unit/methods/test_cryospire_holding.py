@@ -85,3 +85,16 @@ def test_poses_that_were_found_are_refined_and_given_ones_are_not(stack: Particl
     assert config.rounds_of(replace(stack, poses_found=True)) == 2
     assert replace(config, pose_rounds=0).rounds_of(replace(stack, poses_found=True)) == 0
     assert replace(config, pose_rounds=3).rounds_of(stack) == 3
+
+
+def test_where_poses_were_found_parts_are_told_by_what_no_frame_changes(stack: ParticleStack):
+    config, found = PRESETS["fast"], replace(stack, poses_found=True)
+    assert config.seen_by(stack) is config
+    assert (config.seen_by(found).anchors.by, config.seen_by(found).anchors.most) == ("rigidity", 16)
+    chosen = replace(config, anchors=replace(config.anchors, by="features"))
+    assert chosen.seen_by(found) is chosen
+    assert config.beginnings_of(stack) == 1
+    assert config.beginnings_of(found) == 2
+    assert replace(config, beginnings=1).beginnings_of(found) == 1
+    with pytest.raises(ValueError, match="beginnings is 0"):
+        replace(config, beginnings=0)

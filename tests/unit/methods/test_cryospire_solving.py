@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from morphem.core.grid import Grid
-from morphem.core.types import Particles
+from morphem.core.types import Particles, Poses
 from morphem.data.stack import ParticleStack
 from morphem.engine.descend import DescentConfig
-from morphem.engine.files import read_json
+from morphem.engine.files import read_json, read_tensors
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import open_run
 from morphem.inference.latents import LatentConfig, Scene, weak_prior
@@ -223,6 +223,25 @@ def test_poses_are_refined_in_the_fine_mixture_where_that_is_asked(stack: Partic
     assert found.latents.isfinite().all()
     assert (tmp_path / "stages" / "posed-1-1-latents" / "result.safetensors").exists()
     assert np.isfinite(np.load(tmp_path / "latents_std.npy")).all()
+
+
+def test_all_begins_anew_at_the_poses_that_the_first_mixture_told(stack: ParticleStack, tmp_path: Path):
+    found = replace(stack, poses_found=True)
+    config = replace(SMALL, pose_rounds=1, pose_descent=ONCE)
+    last = cryospire.reconstruct(found, config, open_run(tmp_path / "twice", config, found))
+    stages = tmp_path / "twice" / "stages"
+    first, _ = read_tensors(stages / "before-1" / "fine-1-poses" / "result.safetensors")
+    first_parts, _ = read_tensors(stages / "before-1" / "parts-1" / "result.safetensors")
+    parts, _ = read_tensors(stages / "parts-1" / "result.safetensors")
+    assert not torch.equal(first["rotation"], found.poses.rotation)
+    assert not torch.equal(first["rotation"], last.poses.rotation)
+    assert not torch.equal(first_parts["density.centres"], parts["density.centres"])
+    # the second beginning is a run of its own from those poses
+    once = replace(config, beginnings=1)
+    there = replace(found, poses=Poses(first["rotation"], first["shift"]))
+    alone = cryospire.reconstruct(there, once, open_run(tmp_path / "once", once, there))
+    assert torch.equal(alone.poses.rotation, last.poses.rotation)
+    assert torch.equal(alone.latents, last.latents)
 
 
 def test_defoci_are_corrected_in_the_fine_mixture_where_that_is_asked(stack: ParticleStack, tmp_path: Path):
