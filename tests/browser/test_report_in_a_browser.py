@@ -62,6 +62,22 @@ def test_the_surface_covers_where_the_map_exceeds_the_contour(opened: Visit, sce
     assert overlap > 0.96  # the edge of one voxel in a silhouette some 25 across
 
 
+def test_pictures_are_drawn_to_the_end_and_not_beyond_while_nobody_moves(opened: Visit) -> None:
+    opened.page.evaluate("performance.clearMeasures()")
+    for _ in range(3):
+        opened.page.wait_for_timeout(700)
+        pressed = opened.page.evaluate("performance.now()")
+        opened.page.locator(".stage").press("ArrowLeft")
+        opened.changed()
+        spans = opened.page.evaluate(
+            "performance.getEntriesByType('measure').filter(each => each.name.startsWith('surface'))"
+            ".map(each => [each.startTime, each.startTime + each.duration, each.name])"
+        )
+        assert spans
+        assert not [span for span in spans if span[0] < pressed < span[1]]
+        assert "surface, fine" in {name for *_, name in spans}
+
+
 def test_a_click_on_the_plot_shows_another_density_and_says_which(opened: Visit) -> None:
     before = opened.density()
     opened.click(0.82, 0.85)
