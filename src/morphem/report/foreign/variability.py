@@ -42,7 +42,7 @@ class Job:
 
 
 def find_job(folder: Path) -> Job | None:
-    """The job that a folder is, if it has ``NAME_map.mrc``, its ``_component_K.mrc`` and ``_particles.cs``."""
+    """The job that a folder is, if it has ``X_map.mrc``, ``X_component_K.mrc`` and ``X_particles.cs``."""
     matches = [match for path in folder.iterdir() if (match := _COMPONENT.fullmatch(path.name))]
     for name in sorted({match[1] for match in matches}):
         numbers = sorted(int(match[2]) for match in matches if match[1] == name)
