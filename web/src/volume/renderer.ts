@@ -51,7 +51,7 @@ interface Drawing {
 const PASSES = 8;
 const SETTLED = 140; // ms that a coarse picture is to be seen without a movement until the fine passes begin
 const AIM = 30; // ms a frame may take while something moves
-const PATIENCE = 1000; // ms that a fine pass may take
+const PATIENCE = 3000; // ms that a fine pass may take
 const ENOUGH = 1000; // ms that all fine passes together may take, but for the first
 const STRIP = 50; // ms that a strip of a fine pass may take: a hand's next movement waits for it
 
