@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -18,6 +19,22 @@ from morphem.report.scene.build import Scene
 
 pytestmark = pytest.mark.slow
 
+INK = """async (address) => {
+    const video = document.body.appendChild(document.createElement('video'));
+    video.muted = true;
+    video.src = address;
+    await new Promise((done, failed) => { video.onseeked = done; video.onerror = failed; video.currentTime = 0.3; });
+    const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+    const context = canvas.getContext('2d');
+    context.drawImage(video, 0, 0);
+    const dark = (from, high) => {
+        const { data } = context.getImageData(0, from, canvas.width, high);
+        let found = 0;
+        for (let i = 0; i < data.length; i += 4) found += data[i] + data[i + 1] + data[i + 2] < 450;
+        return found;
+    };
+    return { top: dark(0, 40), all: dark(0, canvas.height) };
+}"""
 PART_HUES = {1: (0, 114, 178), 2: (230, 159, 0), 3: (0, 158, 115)}
 
 
@@ -274,6 +291,13 @@ def test_a_series_is_recorded_as_a_movie(opened: Visit) -> None:
     movie = Path(waited.value.path()).read_bytes()
     assert len(movie) > 20_000
     assert movie[4:8] == b"ftyp" or movie[:4] == b"\x1a\x45\xdf\xa3"  # MP4, or WebM
+    kind = "mp4" if movie[4:8] == b"ftyp" else "webm"
+    played = page.context.new_page()
+    played.goto("about:blank")
+    ink = played.evaluate(INK, f"data:video/{kind};base64,{base64.b64encode(movie).decode()}")
+    assert ink["top"] > 100  # the frame's number and its particles in words
+    assert ink["all"] > ink["top"] + 2000  # the molecule
+    played.screenshot(path=artefacts() / "movie.png")
 
 
 def test_without_webgl2_the_page_says_so_and_is_otherwise_whole(visit: Visitor, report: Path) -> None:
