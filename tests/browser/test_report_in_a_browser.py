@@ -23,7 +23,11 @@ INK = """async (address) => {
     const video = document.body.appendChild(document.createElement('video'));
     video.muted = true;
     video.src = address;
-    await new Promise((done, failed) => { video.onseeked = done; video.onerror = failed; video.currentTime = 0.3; });
+    await new Promise((done, failed) => {
+        video.onseeked = done;
+        video.onerror = failed;
+        video.currentTime = 0.3;
+    });
     const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
     const context = canvas.getContext('2d');
     context.drawImage(video, 0, 0);
