@@ -103,16 +103,17 @@ def told(density: AnchoredMixture, part: int) -> dict[str, Any]:
 
 
 @contextmanager
-def served(opened: Opened) -> Iterator[str]:
-    """The address of its live page."""
-    live, shown = Live(opened), opened.shown
-    live.warm()
+def serving(live: Live) -> Iterator[str]:
+    """The address, with its token, of a result's page on a server in a thread of this process."""
+    shown = live.opened.shown
     bound, token = bind("127.0.0.1", 0), new_token()
     gate = Gate(token, names_of("127.0.0.1"), largest_request(len(shown.latents)))
     app = application(live, live_page(shown.title), gate)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound.listener]}, daemon=True)
     thread.start()
+    while not server.started:
+        time.sleep(0.01)
     yield bound.address(token)
     server.should_exit = True
     thread.join()
@@ -253,8 +254,9 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=path, args=list(FLAGS))
         for size in SIZES:
             with TemporaryDirectory() as folder:
-                result = made(options.particles, size, Path(folder))
-                with served(result) as address:
+                live = Live(made(options.particles, size, Path(folder)))
+                live.warm()
+                with serving(live) as address:
                     page, took = opened(browser, address)
                     if size == SIZES[0]:
                         times = {"open": took, **scatter(page), "click": {}}

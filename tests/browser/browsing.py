@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import io
 import re
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
-import uvicorn
 from made_result import artefacts
 from PIL import Image
 from playwright.sync_api import Page
 
-from morphem.report.viewer.gate import Gate, names_of, new_token
-from morphem.report.viewer.live import Live
-from morphem.report.viewer.page import live_page
-from morphem.report.viewer.server import application, largest_request
-from morphem.report.viewer.serving import bind
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.page import serving as serving
 
 
 @dataclass(frozen=True)
@@ -85,20 +81,3 @@ class Visit:
 
 
 Visitor = Callable[..., Visit]
-
-
-@contextmanager
-def serving(live: Live) -> Iterator[str]:
-    """The address, with its token, of a result's page on a server in a thread of this process."""
-    shown = live.opened.shown
-    bound, token = bind("127.0.0.1", 0), new_token()
-    gate = Gate(token, names_of("127.0.0.1"), largest_request(len(shown.latents)))
-    app = application(live, live_page(shown.title), gate)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound.listener]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield bound.address(token)
-    server.should_exit = True
-    thread.join()

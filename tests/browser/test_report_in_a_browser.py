@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -18,6 +19,26 @@ from morphem.report.scene.build import Scene
 
 pytestmark = pytest.mark.slow
 
+INK = """async (address) => {
+    const video = document.body.appendChild(document.createElement('video'));
+    video.muted = true;
+    video.src = address;
+    await new Promise((done, failed) => {
+        video.onseeked = done;
+        video.onerror = failed;
+        video.currentTime = 0.3;
+    });
+    const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+    const context = canvas.getContext('2d');
+    context.drawImage(video, 0, 0);
+    const dark = (from, high) => {
+        const { data } = context.getImageData(0, from, canvas.width, high);
+        let found = 0;
+        for (let i = 0; i < data.length; i += 4) found += data[i] + data[i + 1] + data[i + 2] < 450;
+        return found;
+    };
+    return { top: dark(0, 40), all: dark(0, canvas.height) };
+}"""
 PART_HUES = {1: (0, 114, 178), 2: (230, 159, 0), 3: (0, 158, 115)}
 
 
@@ -60,6 +81,22 @@ def test_the_surface_covers_where_the_map_exceeds_the_contour(opened: Visit, sce
     overlap = (covered & wanted).sum() / (covered | wanted).sum()
     assert wanted.sum() > 5000
     assert overlap > 0.96  # the edge of one voxel in a silhouette some 25 across
+
+
+def test_pictures_are_drawn_to_the_end_and_not_beyond_while_nobody_moves(opened: Visit) -> None:
+    opened.page.evaluate("performance.clearMeasures()")
+    for _ in range(3):
+        opened.page.wait_for_timeout(700)
+        pressed = opened.page.evaluate("performance.now()")
+        opened.page.locator(".stage").press("ArrowLeft")
+        opened.changed()
+        spans = opened.page.evaluate(
+            "performance.getEntriesByType('measure').filter(each => each.name.startsWith('surface'))"
+            ".map(each => [each.startTime, each.startTime + each.duration, each.name])"
+        )
+        assert spans
+        assert not [span for span in spans if span[0] < pressed < span[1]]
+        assert "surface, fine" in {name for *_, name in spans}
 
 
 def test_a_click_on_the_plot_shows_another_density_and_says_which(opened: Visit) -> None:
@@ -258,6 +295,13 @@ def test_a_series_is_recorded_as_a_movie(opened: Visit) -> None:
     movie = Path(waited.value.path()).read_bytes()
     assert len(movie) > 20_000
     assert movie[4:8] == b"ftyp" or movie[:4] == b"\x1a\x45\xdf\xa3"  # MP4, or WebM
+    kind = "mp4" if movie[4:8] == b"ftyp" else "webm"
+    played = page.context.new_page()
+    played.goto("about:blank")
+    ink = played.evaluate(INK, f"data:video/{kind};base64,{base64.b64encode(movie).decode()}")
+    assert ink["top"] > 100  # the frame's number and its particles in words
+    assert ink["all"] > ink["top"] + 2000  # the molecule
+    played.screenshot(path=artefacts() / "movie.png")
 
 
 def test_without_webgl2_the_page_says_so_and_is_otherwise_whole(visit: Visitor, report: Path) -> None:

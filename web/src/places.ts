@@ -105,7 +105,8 @@ export class Maps {
     const next = amount > 0 ? series.frames[first + 1] : null;
     const [map, other] = await Promise.all([this.scened(frame.map), next ? this.scened(next.map) : null]);
     const position = next ? frame.position + amount * (next.position - frame.position) : frame.position;
-    const words = `${series.name} · ${number(position)} · frame ${number(place.at + 1)} of ${series.frames.length}`;
+    const words = `${series.name} · ${number(position)} · frame ${number(place.at + 1)} of ${series.frames.length} · `
+      + `${count(series.frames[Math.round(first + amount)].particles)} particles nearest`;
     return { place, map, other, amount, words, instead: "", latent: mixedLatent(frame.latent, next?.latent, amount) };
   }
 

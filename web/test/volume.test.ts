@@ -120,4 +120,15 @@ describe("pace", () => {
     for (let k = 0; k < 30; k++) { pace.took(400_000, 201); pace.took(10_000, 200); }
     expect(pace.pixels(40)).toBeGreaterThan(400_000);
   });
+  it("is not misled by the few pictures of a first visit", () => {
+    const pace = new Pace();
+    for (const [pixels, time] of [[209, 1042], [17, 90], [273, 519], [273, 476], [273, 904]]) pace.took(1000 * pixels, time);
+    expect(pace.pixels(30)).toBeLessThan(40_000);
+  });
+  it("draws coarsely again after fine pictures alone", () => {
+    const pace = new Pace();
+    pace.took(20_000, 300);
+    for (let k = 0; k < 8; k++) pace.took(340_000, 500);
+    expect(pace.pixels(30)).toBeLessThan(40_000);
+  });
 });

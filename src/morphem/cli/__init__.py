@@ -16,7 +16,7 @@ COMMANDS = {
     "infer": "poses and latents of particles that a finished cryofire run never saw",
     "volumes": "maps of a finished run at states, particles, latents, or along a component",
     "report": "one page on a finished run that opens anywhere, and figures for papers",
-    "view": "look at a run, a cryoDRGN folder or a folder of maps in the browser, live",
+    "view": "look at a run, or at what another program left, in the browser, live",
     "select": "name a subset of a run's particles: by expression, cluster, state or a lasso's file",
     "export": "a run or a subset for RELION, cryoSPARC or ChimeraX",
     "simulate": "particles whose truth is known",

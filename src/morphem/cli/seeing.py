@@ -54,7 +54,7 @@ class ViewOptions:
     """
 
     result: Argument[Path]
-    """A run's folder, a cryoDRGN output, or a folder of maps (.mrc) with or without a table (.csv)."""
+    """A run, an output of cryoDRGN, RECOVAR or 3D Variability, or maps (.mrc) with or without a table."""
     particles: Path | None = None
     """The particle file, where it has moved or nothing tells."""
     states: int = 0

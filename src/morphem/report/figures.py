@@ -28,6 +28,7 @@ from morphem.report.drawing import (
 )
 from morphem.report.part_figure import draw_run_parts
 from morphem.report.pose_figure import draw_search
+from morphem.report.volumes import principal_directions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,10 +120,8 @@ def principal_components(
     latents: Float[Tensor, "p z"],
 ) -> tuple[Float[Tensor, "p z"], Float[Tensor, "z"]]:
     """Coordinates along the principal components, and each one's share of the variance."""
-    centred = (latents - latents.mean(0)).double()
-    variance, directions = torch.linalg.eigh(centred.mT @ centred)
-    share = variance.flip(0).clamp(min=0) / variance.sum().clamp(min=1e-30)
-    return (centred @ directions.flip(1)).float(), share.float()
+    directions, share = principal_directions(latents)
+    return (latents - latents.mean(0)) @ directions.mT, share
 
 
 def point_density(points: Float[Tensor, "p 2"]) -> Float[Tensor, "p"]:

@@ -81,10 +81,19 @@ def along_component(latents: Float[Tensor, "p z"], component: int, count: int) -
     if not 1 <= component <= latents.shape[1]:
         raise ValueError(f"component {component}: this run's latents have components 1 to {latents.shape[1]}")
     mean = latents.mean(0)
-    direction = torch.linalg.svd(latents - mean, full_matrices=False)[2][component - 1]
+    direction = principal_directions(latents)[0][component - 1]
     ends = torch.quantile((latents - mean) @ direction, torch.tensor([0.05, 0.95]))
     steps = torch.linspace(0, 1, count)[:, None] * (ends[1] - ends[0]) + ends[0]
     return _places(_numbered(f"component_{component}", count), mean + steps * direction, latents)
+
+
+def principal_directions(latents: Float[Tensor, "p z"]) -> tuple[Float[Tensor, "z z"], Float[Tensor, "z"]]:
+    """Principal components as rows, the largest number of each positive, and their shares of the variance."""
+    centred = (latents - latents.mean(0)).double()
+    variance, columns = torch.linalg.eigh(centred.mT @ centred)
+    rows, share = columns.mT.flip(0), variance.flip(0).clamp(min=0) / variance.sum().clamp(min=1e-30)
+    largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
+    return (rows * largest.sign()).float(), share.float()
 
 
 def write_volumes(

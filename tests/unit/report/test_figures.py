@@ -27,6 +27,8 @@ from morphem.report.figures import (
     write_figures,
 )
 from morphem.report.part_figure import coloured_projection, draw_parts
+from morphem.report.scene.states import axes_of
+from morphem.report.volumes import along_component
 
 GRID = Grid(16, 2.0)
 PNG = b"\x89PNG"
@@ -123,7 +125,22 @@ def test_the_first_component_lies_where_variance_was_put():
     latents = spread * torch.randn(4000, 3, generator=torch.Generator().manual_seed(1)) + 7
     points, share = principal_components(latents)
     torch.testing.assert_close(share, spread.sort(descending=True).values.square() / 10.01, atol=0.02, rtol=0)
-    assert abs(float(torch.corrcoef(torch.stack([points[:, 0], latents[:, 1]]))[0, 1])) > 0.999
+    assert float(torch.corrcoef(torch.stack([points[:, 0], latents[:, 1]]))[0, 1]) > 0.999
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_figures_the_page_and_maps_go_the_same_way_along_a_component(seed):
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.randn(500, 3, generator=generator) @ torch.randn(3, 3, generator=generator) - 2
+    points, _ = principal_components(latents)
+    axes = axes_of(latents, 5)
+    assert axes is not None
+    torch.testing.assert_close(axes.values, points)
+    centre = latents.mean(0)
+    directions = torch.linalg.lstsq(latents - centre, points).solution
+    for component in (1, 2, 3):
+        first, last = (along_component(latents, component, 5).latents[[0, -1]] - centre) @ directions
+        assert first[component - 1] < last[component - 1]
 
 
 def test_density_of_points_is_that_of_the_normal_law_they_come_from():

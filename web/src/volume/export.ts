@@ -39,6 +39,15 @@ function scaleBar(context: CanvasRenderingContext2D, stage: Stage, width: number
   context.fillText(`${length} Å`, unit + length / perPixel / 2, height - 1.8 * unit);
 }
 
+/** What is shown, in words: of a path or a series, how many particles stand behind the frame. */
+function caption(context: CanvasRenderingContext2D, words: string, height: number, colour: string): void {
+  const unit = Math.max(12, height / 32);
+  context.fillStyle = colour;
+  context.font = `${Math.round(unit)}px system-ui, sans-serif`;
+  context.textAlign = "left";
+  context.fillText(words, unit, 1.8 * unit);
+}
+
 /** What the browser can record, MP4 before WebM; null where it can record nothing. */
 export function movieKind(): { mime: string; ending: string } | null {
   if (typeof MediaRecorder === "undefined") return null;
@@ -70,7 +79,9 @@ export async function movie(
     context.fillStyle = css(background);
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.drawImage(stage.canvas, 0, 0);
-    scaleBar(context, stage, canvas.width, canvas.height, app.dark ? "white" : "black");
+    const ink = app.dark ? "white" : "black";
+    scaleBar(context, stage, canvas.width, canvas.height, ink);
+    if (app.resolved) caption(context, app.resolved.words, canvas.height, ink);
   };
   // all pictures first, at the quality of rest; then they are played to the recorder in time
   const pictures: ImageBitmap[] = [];

@@ -74,3 +74,19 @@ export function discard(gl: WebGL2RenderingContext, old: Sheet): void {
   gl.deleteTexture(old.texture);
   gl.deleteFramebuffer(old.frame);
 }
+
+/** What is bound, as a picture: rows from the top, colours divided by their opacity. */
+export function pixelsOf(gl: WebGL2RenderingContext, width: number, height: number): ImageData {
+  const pixels = new Uint8Array(4 * width * height);
+  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+  const image = new ImageData(width, height);
+  for (let row = 0; row < height; row++) {
+    image.data.set(pixels.subarray(4 * width * (height - 1 - row), 4 * width * (height - row)), 4 * width * row);
+  }
+  for (let i = 0; i < image.data.length; i += 4) {
+    const alpha = image.data[i + 3];
+    if (alpha === 0 || alpha === 255) continue;
+    for (let k = 0; k < 3; k++) image.data[i + k] = (255 * image.data[i + k]) / alpha;
+  }
+  return image;
+}

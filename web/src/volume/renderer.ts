@@ -3,10 +3,10 @@
 import type { Rgb } from "../colour";
 import { Recent } from "../source";
 import { fitted, rows, type Camera } from "./camera";
-import { discard, program, sheet, texture3d, type Program, type Sheet } from "./gl";
+import { discard, pixelsOf, program, sheet, texture3d, type Program, type Sheet } from "./gl";
 import { Pace } from "./pace";
 import { BLOCK, blocksOf, brightest, coarse, filled, refined, type Shape } from "./prepare";
-import { COMPOSE, fragment, VERTEX } from "./shader";
+import { COMPOSE, fragment, halton, VERTEX } from "./shader";
 
 /** A map as bytes; two of one key are the same map. */
 export interface Solid {
@@ -36,11 +36,24 @@ interface Loaded {
   bright: Uint8Array;
 }
 
+/** What the graphics card has been told and has not yet done. */
+interface Drawing {
+  sync: WebGLSync;
+  begun: number;
+  /** Of the whole pass. */
+  pixels: number;
+  maps: string[];
+  fine: boolean;
+  /** Whether it ends its pass. */
+  last: boolean;
+}
+
 const PASSES = 8;
 const SETTLED = 140; // ms that a coarse picture is to be seen without a movement until the fine passes begin
 const AIM = 30; // ms a frame may take while something moves
-const PATIENCE = 1000; // ms that a fine pass may take
+const PATIENCE = 3000; // ms that a fine pass may take
 const ENOUGH = 1000; // ms that all fine passes together may take, but for the first
+const STRIP = 50; // ms that a strip of a fine pass may take: a hand's next movement waits for it
 
 export class Renderer {
   camera: Camera;
@@ -63,7 +76,9 @@ export class Renderer {
   private fineSince = 0;
   private warmed = false;
   private readonly pace = new Pace();
-  private fence: { sync: WebGLSync; begun: number; pixels: number; maps: string[] } | null = null;
+  /** Of the pass that is being drawn: its strips, how many of them are done, and the time of those, ms. */
+  private strips = { all: 1, done: 0, time: 0 };
+  private fence: Drawing | null = null;
   private scheduled = false;
 
   constructor(readonly canvas: HTMLCanvasElement, private readonly shape: Shape, readonly pixel: number, camera: Camera) {
@@ -122,9 +137,9 @@ export class Renderer {
       this.schedule();
     } else if (this.passes <= PASSES) {
       this.refine(this.scale(PATIENCE));
-      this.drawn(this.passes > PASSES);
-      if (this.passes <= PASSES) this.schedule();
-    }
+      this.drawn(false);
+      this.schedule();
+    } else this.drawn(true);
   }
 
   /** Share of the canvas's resolution at which a pass takes about so long, ms. */
@@ -139,44 +154,64 @@ export class Renderer {
     const status = gl.clientWaitSync(this.fence.sync, 0, 0);
     if (status === gl.TIMEOUT_EXPIRED) return false;
     gl.deleteSync(this.fence.sync);
-    const spent = performance.now() - this.fence.begun;
-    // what compiles shaders says nothing of the frames to come
-    if (this.warmed) this.pace.took(this.fence.pixels, spent);
-    this.warmed = true;
-    const { begun, pixels, maps } = this.fence;
-    performance.measure(this.passes > 1 ? "surface, fine" : "surface", { start: begun, duration: spent, detail: { pixels, maps } });
+    const { begun, pixels, maps, fine, last } = this.fence;
+    const spent = performance.now() - begun;
     this.fence = null;
+    performance.measure(fine ? "surface, fine" : "surface", { start: begun, duration: spent, detail: { pixels, maps } });
+    this.strips.time += spent;
+    // what compiles shaders says nothing of the frames to come
+    if (last && this.warmed) this.pace.took(pixels, this.strips.time);
+    this.warmed = true;
+    if (last) this.strips.time = 0;
     // what follows on at once would keep the page from showing this picture
-    if (this.passes === 1) this.coarseAt = performance.now();
+    if (!fine) this.coarseAt = performance.now();
     return true;
   }
 
-  private begin(pixels: number): void {
+  private begin(fine: boolean, last: boolean): void {
     const sync = this.gl.fenceSync(this.gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     this.gl.flush();
     const maps = this.picture.flat().map((layer) => layer.map.key);
-    if (sync) this.fence = { sync, begun: performance.now(), pixels, maps };
+    const { width, height } = this.sum as Sheet;
+    if (sync) this.fence = { sync, begun: performance.now(), pixels: width * height, maps, fine, last };
   }
 
   private draw(scale: number): void {
+    this.strips = { all: 1, done: 0, time: 0 };
     this.target(scale);
     this.pass([0, 0]);
     this.present(1);
-    this.begin((this.sum as Sheet).width * (this.sum as Sheet).height);
+    this.begin(false, true);
   }
 
+  /** Draw the next strip of a fine pass; the pass is seen when all of it is drawn. */
   private refine(scale: number): void {
-    const target = this.sum as Sheet;
-    if (this.passes === 1) this.target(scale);
-    else this.gl.bindFramebuffer(this.gl.FRAMEBUFFER, target.frame);
+    const { gl, strips } = this;
+    if (strips.done === 0 && this.passes === 1) {
+      this.target(scale);
+      this.fineSince = performance.now();
+    }
+    const { width, height, frame } = this.sum as Sheet;
+    if (strips.done === 0) strips.all = Math.min(height, Math.ceil(this.pace.expected(width * height) / STRIP) || 1);
+    const low = Math.round((strips.done * height) / strips.all);
+    const high = Math.round((++strips.done * height) / strips.all);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+    gl.enable(gl.SCISSOR_TEST);
+    gl.scissor(0, low, width, high - low);
     const [x, y] = halton(this.passes);
-    this.pass([(2 * x - 1) / (this.sum as Sheet).width, (2 * y - 1) / (this.sum as Sheet).height]);
+    this.pass([(2 * x - 1) / width, (2 * y - 1) / height]);
+    gl.disable(gl.SCISSOR_TEST);
+    const last = strips.done === strips.all;
+    if (last) this.passed();
+    this.begin(true, last);
+  }
+
+  private passed(): void {
+    this.strips.done = 0;
     // without deep pixels sums would overflow: the one sharp pass must do
     this.present(this.deep ? this.passes : 1);
-    if (this.passes === 1) this.fineSince = performance.now();
     const enough = !this.deep || performance.now() - this.fineSince > ENOUGH;
     this.passes = enough ? PASSES + 1 : this.passes + 1;
-    this.begin((this.sum as Sheet).width * (this.sum as Sheet).height);
   }
 
   /** An empty sheet of the canvas's size times `scale`, bound. */
@@ -352,38 +387,13 @@ export class Renderer {
     }
     const flat = sheet(gl, width, height, false);
     this.composed(passes, width, height);
-    const pixels = new Uint8Array(4 * width * height);
-    gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+    const image = pixelsOf(gl, width, height);
     discard(gl, flat);
     this.moved();
-    return upright(pixels, width, height);
+    return image;
   }
-}
-
-/** Rows from the top, colours divided by their opacity. */
-function upright(pixels: Uint8Array, width: number, height: number): ImageData {
-  const image = new ImageData(width, height);
-  for (let row = 0; row < height; row++) {
-    image.data.set(pixels.subarray(4 * width * (height - 1 - row), 4 * width * (height - row)), 4 * width * row);
-  }
-  for (let i = 0; i < image.data.length; i += 4) {
-    const alpha = image.data[i + 3];
-    if (alpha === 0 || alpha === 255) continue;
-    for (let k = 0; k < 3; k++) image.data[i + k] = (255 * image.data[i + k]) / alpha;
-  }
-  return image;
 }
 
 function linear(colour: Rgb): Rgb {
   return colour.map((value) => (value / 255) ** 2) as Rgb;
-}
-
-/** Points that fill a pixel evenly, whatever their number. */
-function halton(i: number): [number, number] {
-  const along = (base: number) => {
-    let found = 0;
-    for (let n = i, share = 1 / base; n > 0; n = Math.floor(n / base), share /= base) found += share * (n % base);
-    return found;
-  };
-  return [along(2), along(3)];
 }

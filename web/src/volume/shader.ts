@@ -179,3 +179,13 @@ void main() {
   vec3 colour = mean.a > 0.0 ? pow(max(mean.rgb / mean.a, 0.0), vec3(1.0 / 2.0)) : vec3(0.0);
   painted = vec4(min(colour, 1.0) * mean.a, mean.a);
 }`;
+
+/** Points that fill a pixel evenly, whatever their number. */
+export function halton(i: number): [number, number] {
+  const along = (base: number) => {
+    let found = 0;
+    for (let n = i, share = 1 / base; n > 0; n = Math.floor(n / base), share /= base) found += share * (n % base);
+    return found;
+  };
+  return [along(2), along(3)];
+}

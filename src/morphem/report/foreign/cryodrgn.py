@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from morphem.data.errors import DataError
 from morphem.data.foreign import read_arrays
 from morphem.report.foreign.cryodrgn_images import Images, images_of
-from morphem.report.foreign.map_series import MapFile, in_order, numbered_maps, read_maps
+from morphem.report.foreign.map_series import MapFile, in_order, numbered_maps, read_maps, some
 from morphem.report.foreign.settings import read_settings
 from morphem.report.map_folder import read_latents
 from morphem.report.scene.shown import Column, Shown
@@ -27,7 +27,6 @@ _CITED = (
     "Zhong, Bepler, Berger, Davis: CryoDRGN: reconstruction of heterogeneous cryo-EM structures using neural "
     "networks. Nat. Methods 18, 176–185 (2021)"
 )
-_MOST_MAPS = 40
 _CLUSTERS = re.compile(r"kmeans(\d+)")
 _COMPONENT = re.compile(r"pc(\d+)(?:_\d+)?")
 
@@ -82,7 +81,7 @@ def shown_cryodrgn(folder: Path, output: Output, particles: Path | None = None) 
     latents = read_latents(output.latents)
     images = images_of(output.folder, output.epoch, output.settings, len(latents), particles)
     files = list(_map_files(folder, output, latents.shape[1])) or _consensus(output)
-    maps = read_maps(_some(files), images.pixel_size)
+    maps = read_maps(some(files), images.pixel_size)
     return Shown(
         title=folder.resolve().name,
         subtitle=_subtitle(output),
@@ -133,12 +132,6 @@ def _consensus(output: Output) -> list[MapFile]:
     number = "" if output.epoch is None else f".{output.epoch}"
     path = output.folder / f"reconstruct{number}.mrc"
     return [MapFile(path.stem, path)] if path.is_file() else []
-
-
-def _some(files: Sequence[MapFile]) -> list[MapFile]:
-    """As many maps as a page can hold, spread evenly over those that are there."""
-    places = np.linspace(0, len(files) - 1, min(_MOST_MAPS, len(files))).round().astype(int)
-    return [files[place] for place in places]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,15 +67,19 @@ def images_of(
         told = "config.yaml does not name their file" if named is None else f"{named} is not there"
         return Images(told, None, None, pixel_size, columns)
     try:
-        recorded = _opened(path, folder, epoch, settings, count)
-        side = min(recorded.grid.box, LARGEST)
-        stack = ready_images(folder, recorded, recorded.grid.resized(side))
+        found = images_in(folder, path, _opened(path, folder, epoch, settings, count))
     except (DataError, OSError) as error:
         if particles is not None:
             raise
         return Images(str(error), None, None, pixel_size, columns)
-    poses = stack.poses if stack.has_poses else None
-    return Images(str(path), stack, poses, pixel_size, _columns_of(stack))
+    return replace(found, pixel_size=pixel_size)
+
+
+def images_in(folder: Path, path: Path, recorded: ParticleStack) -> Images:
+    """Images of a stack that was opened from ``path``, made ready to be looked at."""
+    side = min(recorded.grid.box, LARGEST)
+    stack = ready_images(folder, recorded, recorded.grid.resized(side))
+    return Images(str(path), stack, stack.poses if stack.has_poses else None, None, _columns_of(stack))
 
 
 def _opened(

@@ -20,6 +20,7 @@ from morphem.data.mrc import read_header, read_map
 from morphem.report.scene.shown import FixedMap
 
 LARGEST = 128  # voxels a side that are kept: a page shows no more, and memory is finite
+_MOST = 40
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,22 @@ class MapFile:
     latent: Float[Tensor, "z"] | None = None
 
 
-def numbered_maps(folder: Path, width: int) -> list[MapFile]:
-    """``vol_*.mrc`` of a folder in the order of their numbers, with the latents that they are of.
+def numbered_maps(folder: Path, width: int, named: str = "vol_*.mrc") -> list[MapFile]:
+    """Maps so named of a folder in the order of their numbers, with the latents that they are of.
 
     A text file beside them tells, if it has a row for each map and ``width`` numbers in each.
     """
-    paths = in_order(folder.glob("vol_*.mrc"))
+    paths = in_order(folder.glob(named))
     latents = _latents(folder, len(paths), width)
     names = [f"{folder.name}/{path.stem}" for path in paths]
     each = [None] * len(paths) if latents is None else list(latents)
     return [MapFile(name, path, z) for name, path, z in zip(names, paths, each, strict=True)]
+
+
+def some(files: Sequence[MapFile]) -> list[MapFile]:
+    """As many maps as a page can hold, spread evenly over those that are there."""
+    places = np.linspace(0, len(files) - 1, min(_MOST, len(files))).round().astype(int)
+    return [files[place] for place in places]
 
 
 def read_maps(files: Sequence[MapFile], pixel_size: float | None = None) -> tuple[FixedMap, ...]:

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from morphem.report.figures import principal_components
-from morphem.report.volumes import along_component, at_states
+from morphem.report.volumes import along_component, at_states, principal_directions
 
 _CLUSTERED = 20_000  # particles that k-means looks at
 _PER_STATE = 100  # particles: a state of fewer is not made unasked
@@ -94,20 +93,16 @@ def nearest(latents: Float[Tensor, "p z"], points: Float[Tensor, "k z"]) -> Int[
 
 
 def axes_of(latents: Float[Tensor, "p z"], steps: int) -> Axes | None:
-    """Principal components, signs as ``morphem volumes --component`` has them; None without any spread."""
+    """Principal components, as maps along them and the figures have them; None without any spread."""
     if latents.shape[1] == 0 or len(latents) < 2 or float(latents.std(0).max()) == 0:
         return None
-    values, explained = principal_components(latents)
+    directions, explained = principal_directions(latents)
+    centre = latents.mean(0)
     lines = []
     for index in range(min(_COMPONENTS, latents.shape[1])):
         if index and explained[index] < _TELLING:
             break
         places = along_component(latents, index + 1, steps)
-        direction = places.latents[-1] - places.latents[0]
-        direction = direction / direction.norm().clamp(min=1e-12)
-        centred = latents - latents.mean(0)
-        along = centred @ direction
-        values[:, index] *= -1 if float(along @ values[:, index]) < 0 else 1
-        positions = (places.latents - latents.mean(0)) @ direction
+        positions = (places.latents - centre) @ directions[index]
         lines.append(Line(index + 1, float(explained[index]), places.latents, positions, places.support))
-    return Axes(values, explained, tuple(lines))
+    return Axes((latents - centre) @ directions.mT, explained, tuple(lines))
