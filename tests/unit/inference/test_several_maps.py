@@ -23,9 +23,9 @@ from morphem.simulate.hinge import hinge
 from morphem.simulate.options import Conditions
 from morphem.simulate.particles import simulate
 
-GRID, LIMIT, N = Grid(32, 8.0), 12, 240
+GRID, LIMIT, N = Grid(32, 8.0), 12, 120
 LOST = N // 4
-RULE = SearchRule(SeveralConfig(maps=2, rotations=2304, sample=120), 15.0, 0.3, 0)
+RULE = SearchRule(SeveralConfig(maps=2, rotations=2304, sample=60), 15.0, 0.3, 0)
 
 
 @pytest.fixture(scope="module")
