@@ -16,7 +16,6 @@ _STILL = 0.005  # of the box: motion below this root mean square is not scaled u
 _STEADY = 0.05  # likewise for occupancies
 _DUST = 0.01  # of the mass: no part has less
 _PIECES = 24  # that rigid parts are joined from
-_AROUND = 25  # one Gaussian in so many is around each one
 _FAINT = 0.002  # of the box, root mean square: to be told so much better is worth no part of its own
 
 
@@ -186,7 +185,7 @@ def _rigid_parts(
     behaviour: Behaviour, config: AnchorConfig, seed: int
 ) -> tuple[Int[Tensor, "g"], dict[int, float]]:
     """Parts joined from many pieces, and the share that each number of them explains."""
-    calm = calmed(behaviour, max(9, len(behaviour.mass) // _AROUND))
+    calm = calmed(behaviour)
     # pieces shall be compact as well: what lies far apart may move alike by chance
     place = calm.home - calm.home.mean(0)
     rows = torch.cat([responses(calm), place / place.square().sum(1).mean().sqrt()], 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from morphem.core.rotations import nearest_rotation
@@ -13,6 +13,9 @@ from morphem.core.rotations import nearest_rotation
 _FADING = 0.07  # box units of misplacement that weigh as much as an occupancy that is off by 1
 _BLOCK = 128  # Gaussians whose neighbourhoods are fitted at a time
 _ROUNDS = 6  # of regrouping
+_AROUND = 25  # one Gaussian in so many is around each one
+_MOST, _NEAR = 0.95, 0.25  # those that move most, by quantile; of their misplacement: what stands has less
+_STILL = 0.005  # of the box: to be misplaced by less is to stand
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,13 @@ class Partition:
     cost: float
 
 
-def calmed(behaviour: Behaviour, neighbours: int) -> Behaviour:
+def calmed(behaviour: Behaviour, neighbours: int = 0) -> Behaviour:
     """The same Gaussians, each moved and shown as its neighbourhood is.
 
     Where density is even, single Gaussians slide along each other and no image shows it. The best rigid
-    motion of ``neighbours`` around each one leaves that out.
+    motion of ``neighbours`` around each one (0: a fixed share of all) leaves that out.
     """
-    around = _nearest(behaviour, neighbours)
+    around = _nearest(behaviour, neighbours or max(9, len(behaviour.mass) // _AROUND))
     share = behaviour.mass[around]
     share = share / share.sum(1, keepdim=True).clamp(min=1e-30)
     moved = torch.empty_like(behaviour.moved)
@@ -82,6 +85,23 @@ def regrouped(behaviour: Behaviour, part: Int[Tensor, "g"]) -> Int[Tensor, "g"]:
         if torch.equal(before, part):
             break
     return part
+
+
+def standing(behaviour: Behaviour, part: Int[Tensor, "g"]) -> Bool[Tensor, "g"]:
+    """Gaussians that move and fade with the heaviest part (0), whichever part they were put into.
+
+    What points anywhere is smeared, and moves least near its joint: clusters end there anywhere, and a body
+    that has taken some of the smear for its own is wrong in every image. Each Gaussian is asked by the rigid
+    motion of those that were near it before, until they stay.
+    """
+    calm, alive, member = calmed(behaviour), behaviour.mass > 0, part == 0
+    for _ in range(_ROUNDS):
+        away = _misplaced(calm, member).sqrt()
+        near = away < max(_NEAR * float(torch.quantile(away[alive], _MOST)), _STILL)
+        if not near[alive].any():  # nothing moves with anything
+            break
+        member = near
+    return member
 
 
 def joined(behaviour: Behaviour, part: Int[Tensor, "g"]) -> dict[int, Partition]:

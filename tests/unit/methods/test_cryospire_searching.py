@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 import torch
 
 from morphem.core.grid import Grid
 from morphem.core.rotations import from_rotation_vector, random_rotations
 from morphem.core.types import GaussianMixture, Volume
+from morphem.engine.run import Run
+from morphem.inference.latents import Scene, Solved, weak_prior
 from morphem.inference.loose_part import Loose
 from morphem.inference.populations import Placed, Placements
-from morphem.methods.cryospire.searching import Found, latents_of, loose_mixture
-from morphem.methods.cryospire.settings import PRESETS
+from morphem.inference.store import collect
+from morphem.methods.cryospire.searching import (
+    Climbed,
+    Found,
+    latents_of,
+    loose_mixture,
+    searched_part,
+    worthwhile,
+)
+from morphem.methods.cryospire.settings import PRESETS, SolvingConfig
+from morphem.models.anchors import AnchorConfig
+from morphem.models.gaussian_density import PartMixture
 from morphem.physics.gaussians import rasterise
+from static_molecule import photograph, three_arms
 
 GRID = Grid(32, 6.0)
 JOINT = torch.tensor([0.0, 10.0, 15.0])
@@ -81,3 +96,55 @@ def test_the_mixture_moves_as_the_part_was_found_to():
     assert float((here - wanted).norm(dim=2).median()) < 2.5
     assert float((drawn.centres[:, ~moving] - rest[~moving]).norm(dim=2).median()) < 0.7
     assert bool((drawn.amplitudes > 0).all())
+
+
+@pytest.mark.parametrize(
+    ("asked", "images_each", "parts", "reason"),
+    [
+        (0, 1, 2, "0 images are asked"),
+        (200, 1, 2, "200 images are asked whether it is worth it, and there are 40"),
+        (40, 2, 2, "20 particles have 40 images"),
+        (40, 1, 1, "one part moves as a whole"),
+    ],
+)
+def test_who_reads_the_log_learns_why_no_search_was_made(
+    tmp_path: Path, asked: int, images_each: int, parts: int, reason: str
+):
+    stack = photograph(three_arms(GRID.extent), GRID, 40, noise=1.0)
+    stack = replace(stack, particle=torch.arange(40) // images_each)
+    particles = 40 // images_each
+    torch.manual_seed(0)
+    coarse = PartMixture(60, 4, 2, (8, 3, "products"), GRID.extent)
+    with torch.no_grad():
+        coarse.centres.normal_(std=0.1)
+        coarse.amplitudes.fill_(1.0)
+    latents = torch.randn(particles, 2)
+    solved = Solved(
+        latents, torch.eye(2).expand(particles, 2, 2), torch.zeros(particles), torch.ones(particles)
+    )
+    prior = weak_prior(2, 1.0)
+    scene = Scene(collect(stack, 8, torch.ones(1, GRID.half)), stack.poses, stack.particle, 8, 0.0, prior)
+    config = replace(CONFIG, anchors=AnchorConfig(count=parts), solving=SolvingConfig(search=asked))
+    found = searched_part(
+        coarse, Climbed(latents, solved, prior), (stack, scene, scene), config, Run(tmp_path)
+    )
+    assert found is None
+    assert f"moving part: not searched for: {reason}" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("gain", "wanted"),
+    [
+        ((17.4, 0.9, 51.3), True),
+        ((2.2, 0.3, 51.6), False),
+        ((17.4, 4.0, 51.3), False),
+        ((-3.0, 0.3, -9.0), False),
+    ],
+)
+def test_a_search_is_made_where_latents_miss_much_and_surely(
+    tmp_path: Path, gain: tuple[float, float, float], wanted: bool
+):
+    assert worthwhile(torch.tensor(gain), Run(tmp_path)) == wanted
+    told = (tmp_path / "log.txt").read_text()
+    assert f"miss {gain[0]:.1f} ± {gain[1]:.1f}" in told
+    assert ("not searched for" in told) != wanted

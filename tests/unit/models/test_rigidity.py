@@ -10,7 +10,7 @@ import torch
 from morphem.core.rotations import from_rotation_vector
 from morphem.metrics.latents import adjusted_rand
 from morphem.models.anchors import AnchorConfig, find_anchors, rigid_share
-from morphem.models.rigidity import Behaviour, calmed, joined, regrouped, rigid_motion
+from morphem.models.rigidity import Behaviour, calmed, joined, regrouped, rigid_motion, standing
 
 BY_RIGIDITY = AnchorConfig(by="rigidity", neighbours=9, most=16)
 
@@ -107,3 +107,33 @@ def test_a_gaussian_goes_to_the_part_whose_motion_it_follows():
     mixed = label.clone()
     mixed[::9] = (mixed[::9] + 1) % 3
     assert torch.equal(regrouped(behaviour, mixed), label)
+
+
+@pytest.mark.parametrize("slide", [0.0, 0.01])
+def test_what_stands_is_told_though_a_cluster_took_some_of_the_rest(slide: float):
+    behaviour, label = bodies(2, slide)
+    nearest = behaviour.home[:, 0] < behaviour.home[label == 1, 0].quantile(0.4)
+    taken = torch.where(nearest, 0, label)
+    assert 130 < int((taken == 0).sum()) < 150
+    # and though it left out some of its own
+    lost = torch.where(torch.arange(len(label)) < 30, 1, label)
+    for part in (taken, lost):
+        found = standing(behaviour, part)
+        assert bool(found[label == 0].all())
+        assert float(found[label == 1].float().mean()) < 0.1  # at the pivot nothing moves
+
+
+def test_what_was_switched_off_does_not_tell_how_far_others_move():
+    behaviour, label = bodies(2)
+    moved, mass = behaviour.moved.clone(), behaviour.mass.clone()
+    moved[:, 190:] += 50 * torch.randn(48, 10, 3, generator=torch.Generator().manual_seed(1))
+    mass[190:] = 0
+    found = standing(replace(behaviour, moved=moved, mass=mass), label)
+    torch.testing.assert_close(found[:190], standing(behaviour, label)[:190])
+
+
+def test_where_nothing_moves_all_stand_and_where_nothing_moves_together_the_part_that_was_given():
+    behaviour, label = bodies(1)
+    assert bool(standing(behaviour, label).all())
+    behaviour, label = bodies(2, slide=1.0)
+    assert bool(standing(behaviour, label)[label == 0].any())

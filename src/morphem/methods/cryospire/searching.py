@@ -1,12 +1,11 @@
 """Parts that no latent could follow: their pose is searched in every image, and latents are made of it.
 
 A descent and a climb from a few prototypes follow a part that swings or goes about an axis. One that points
-anywhere has more ways to go than they can try; Gaussians then flow rather than move together, and that shows.
+anywhere has more ways to go than they can try, and images are likelier once its pose is searched for.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from morphem.core.fourier import resize_map
 from morphem.core.grid import Grid
 from morphem.core.types import GaussianMixture, Poses, Volume
 from morphem.data.stack import ParticleStack
+from morphem.engine.progress import Progress
 from morphem.engine.run import Run
 from morphem.inference.latents import Prior, Scene, Solved
 from morphem.inference.loose_part import (
@@ -37,17 +37,16 @@ from morphem.methods.cryospire.frames import fit_frames
 from morphem.methods.cryospire.redrawing import drawn_from
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import empty_mixture, found_or_given
-from morphem.models.anchors import rigid_share
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
+from morphem.models.rigidity import standing
 from morphem.physics.gaussians import rasterise
 
-_ASKED = 3000  # images that decide whether the search is worth its price
 _SLACK = 6.0  # Å by which a joint gives, beforehand
 _SURE = 5.0  # standard errors by which the search must explain images better
+_MISSED = 0.15  # share of what the part's pose tells that latents must miss
 _RISE = 1.4  # of the limit from one refinement to the next
 _LEAST = 0.05  # of the largest spread of a placement's numbers: less is no latent
 _TAUGHT = 8192  # particles that show frames how the part moves
-_LOG = logging.getLogger("morphem")
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,13 @@ def searched_part(
     config: Config,
     run: Run,
 ) -> Found | None:
-    """The moving part's pose in every image, where rigid parts do not explain the motion and a search does.
+    """The moving part's pose in every image, where images are likelier by it than by latents.
 
-    All parts but the heaviest are taken for one. Whether a search is worth it is told by the likelihood of
-    images, with the part's pose left open and distributed as other images say, against that of latents.
+    All that does not move with the heaviest part is taken for one part. Images that had no say in how its
+    pose is distributed tell whether it is worth searching for in all of them: by their likelihood with the
+    pose left open, against that with the latent left open. What latents miss of a part that they can follow
+    the fine mixture still mends. ``log.txt`` says what was found. (How far Gaussians move as rigid parts
+    does not tell: in the coarse mixture, those of a part that goes about an axis flow as well.)
 
     Args:
         coarse: Mixture whose parts are looked at.
@@ -105,17 +107,15 @@ def searched_part(
         run: For stages and progress.
     """
     stack, low, full = seen
-    start = _start(coarse, climbed.latents, stack.grid, config)
-    # a particle of several images would have one pose of its part in all of them, which is not reckoned with
-    if start is None or stack.n_particles != len(stack):
+    start = _start(coarse, climbed.latents, stack, config)
+    if isinstance(start, str):
+        _say(run, f"not searched for: {start}")
         return None
     contrast = climbed.solved.contrast[stack.particle]
     first = remembered(
         run.stage("part-map"), {"limit": low.limit}, lambda: _judged(start, climbed, low, config)
     )
-    gain, error = first["gain"].tolist()
-    _LOG.info("a search of the moving part's pose gains %.2f ± %.2f nats an image", gain, error)
-    if gain < _SURE * error:
+    if not worthwhile(first["gain"], run):
         return None
     loose = _loose(first, low.store.disc.grid)
     kept = remembered(
@@ -168,18 +168,25 @@ def loose_mixture(found: Found, latents: Float[Tensor, "p z"], grid: Grid, confi
     return drawn_from(maps, like, grid, config)
 
 
-def _start(coarse: PartMixture, latents: Float[Tensor, "p z"], grid: Grid, config: Config) -> Loose | None:
-    """The heaviest part, and all others as one, if rigid parts explain little of the motion; else nothing."""
+def _start(
+    coarse: PartMixture, latents: Float[Tensor, "p z"], stack: ParticleStack, config: Config
+) -> Loose | str:
+    """What stands with the heaviest part, and all else as one part; or why there is nothing to search for."""
+    asked = config.solving.search
+    if not asked or len(stack) < asked:
+        return f"{asked} images are asked whether it is worth it, and there are {len(stack)}"
+    # it would have one pose in all images of a particle, which is not reckoned with
+    if stack.n_particles != len(stack):
+        return f"{stack.n_particles} particles have {len(stack)} images"
     behaviour, rest = coarse.behaviour(latents), coarse.at_rest(latents)
     part = found_or_given(behaviour, rest.centres, config).part
-    share = rigid_share(behaviour, part)
-    _LOG.info("rigid parts explain %.2f of what changes", share)
-    if not int(part.max()) or share >= config.solving.search_below:
-        return None
+    body = standing(behaviour, part)
+    if not int(part.max()) or not behaviour.mass[~body].any():
+        return "one part moves as a whole"
     maps = []
-    for member in (part == 0, part != 0):
+    for member in (body, ~body):
         own = GaussianMixture(rest.centres[member], rest.scales[member], rest.amplitudes[member])
-        maps.append(rasterise(own, grid))
+        maps.append(rasterise(own, stack.grid))
     middle = _middle(maps[1])
     return Loose(maps[0], about(maps[1], middle), middle)
 
@@ -189,7 +196,7 @@ def _judged(start: Loose, climbed: Climbed, low: Scene, config: Config) -> dict[
     contrast = climbed.solved.contrast[low.particle]
     loose = loose_part(start, low, contrast, config.seed)
     images, generator = Remainders(loose.still, low, contrast), torch.Generator().manual_seed(config.seed)
-    rows = torch.randperm(len(low.store), generator=generator)[:_ASKED].sort().values
+    rows = torch.randperm(len(low.store), generator=generator)[: config.solving.search].sort().values
     fit = searched(loose, images, rows, low.limit)
     told, asked = torch.arange(0, len(rows), 2), torch.arange(1, len(rows), 2)
     gains = {
@@ -202,8 +209,18 @@ def _judged(start: Loose, climbed: Climbed, low: Scene, config: Config) -> dict[
         known = known - ((contrast[rows[asked]] - 1) / low.contrast_spread).square() / 2
     gain = gains[hand] + known - climbed.evidence()[low.particle[rows[asked]]]
     part = loose.part.voxels if hand > 0 else loose.part.voxels.flip(0).roll(1, 0)
-    gained = torch.stack([gain.mean(), gain.std() / len(gain) ** 0.5])
+    gained = torch.stack([gain.mean(), gain.std() / len(gain) ** 0.5, gains[hand].mean()])
     return {"still": loose.still.voxels, "part": part.contiguous(), "joint": loose.joint, "gain": gained}
+
+
+def worthwhile(gain: Float[Tensor, "3"], run: Run) -> bool:
+    """Whether latents miss much, and surely, of what the part's pose tells; why is said."""
+    missed, error, told = gain.tolist()
+    least = max(_SURE * error, _MISSED * told)
+    word = "searched in all images" if missed >= least else "not searched for"
+    met = f"its pose tells {told:.1f} nats an image, of which latents miss {missed:.1f} ± {error:.1f}"
+    _say(run, f"{word}: {met}; {least:.1f} are asked")
+    return missed >= least
 
 
 def _evidence(
@@ -249,6 +266,12 @@ def _posed(
     maps = {"still": loose.still.voxels, "part": loose.part.voxels, "joint": loose.joint}
     places = {"rotation": found.places.rotation, "slack": found.places.slack}
     return {**maps, **places, "covariance": found.covariance, "evidence": found.evidence}
+
+
+def _say(run: Run, text: str) -> None:
+    """A sentence for whoever reads ``log.txt``."""
+    with Progress(run.root, "moving part", 0) as progress:
+        progress.say(text)
 
 
 def _loose(tensors: dict[str, Tensor], grid: Grid) -> Loose:

@@ -66,15 +66,15 @@ class SolvingConfig:
     rigid_epochs: int = 2
     """Passes in which the fine mixture's parts are rigid and see no more than the coarse one did: so many for
     their densities at the motions that the coarse one shows, and so many for both; 0 for none."""
-    search_below: float = 0.5
-    """Share of what changes that rigid parts must explain, or the moving part's pose is searched in every
-    image; 0 never searches."""
+    search: int = 2000
+    """Images that tell whether to search the moving part's pose in every image; sets of fewer, and 0, have no
+    such search."""
     contrast_spread: float = 0.2
     """Standard deviation of images' contrast that is reckoned with; 0 where all have the same."""
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.parts_limit < 1 or self.contrast_spread < 0:
-            raise ValueError(f"{self}: a round is made at least, limit and spread are positive")
+        if self.rounds < 1 or self.parts_limit < 1 or min(self.contrast_spread, self.search) < 0:
+            raise ValueError(f"{self}: a round is made at least, and no number is negative")
 
 
 @dataclass(frozen=True)
