@@ -14,6 +14,7 @@ from torch import Tensor
 
 from morphem.core.grid import Grid
 from morphem.core.rotations import geodesic_distance, nearest_rotation
+from morphem.core.types import GaussianMixture
 from morphem.models.gaussian_density import AnchoredMixture
 from morphem.report.scene.shown import Column
 
@@ -21,7 +22,6 @@ _GAUSSIANS = 48  # of a part, that stand for it
 _BLOCK = 256  # particles
 _PARTICLES = 200_000  # of larger sets, parts are followed in so many alone
 _THERE = 0.5  # occupancy from which on a part is there
-_FAINT = 0.1  # of the mean amplitude: fainter Gaussians label no voxel
 _REACH = 3.0  # standard deviations around a Gaussian in which voxels are its part's
 
 
@@ -86,30 +86,29 @@ def part_columns(
 
 @torch.no_grad()
 def labels_at(density: AnchoredMixture, z: Float[Tensor, "z"], grid: Grid) -> Int[Tensor, "d d d"]:
-    """Part, from 1, of each voxel near a Gaussian that is there at this latent; 0 elsewhere."""
-    from scipy.spatial import KDTree
+    """Part, from 1, that gives most to each voxel at this latent; 0 where no Gaussian reaches."""
+    from morphem.physics.kernels.windowed_maps import splat_map
 
-    mixture = density.mixture(z[None])
-    amplitude = mixture.amplitudes[0]
-    seen = amplitude > _FAINT * amplitude.mean()
-    labels = torch.zeros(grid.box, grid.box, grid.box, dtype=torch.int64)
-    if not seen.any():
-        return labels
-    centres, part = mixture.centres[0][seen], density.part[seen]
-    reach = max(_REACH * float(mixture.scales[seen].median()), 1.8 * grid.pixel_size)
-    low = ((centres.amin(0) - reach) / grid.pixel_size).floor().long() + grid.box // 2
-    high = ((centres.amax(0) + reach) / grid.pixel_size).ceil().long() + grid.box // 2 + 1
-    span = [
-        torch.arange(max(0, int(first)), min(grid.box, int(last)))
-        for first, last in zip(low.flip(0), high.flip(0), strict=True)
-    ]
-    zyx = torch.cartesian_prod(*span)
-    points = ((zyx.flip(-1) - grid.box // 2) * grid.pixel_size).numpy()
-    tree = KDTree(centres.numpy())
-    _, nearest = tree.query(points, distance_upper_bound=reach)
-    numbers = torch.cat([part + 1, torch.zeros(1, dtype=part.dtype)])  # beyond reach the tree says n
-    labels[tuple(zyx.T)] = numbers[torch.from_numpy(nearest)]
-    return labels
+    several = density.mixture(z[None])
+    mixture = GaussianMixture(several.centres[0], several.scales, several.amplitudes[0])
+    middle = torch.full((3,), float(grid.box // 2))
+    cloud, ends = by_part(mixture, density.part, grid.pixel_size, middle)
+    _, labels = splat_map(cloud, ends, (grid.box, grid.box), _REACH, torch.get_num_threads())
+    return torch.from_numpy(labels).long()
+
+
+def by_part(
+    mixture: GaussianMixture, part: Int[Tensor, "g"], pixel: float, origin: Float[Tensor, "3"]
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """Positions (x y z, voxels), heights and scales of Gaussians, part after part, and where each part ends.
+
+    ``origin`` is the voxel index of the middle of the box.
+    """
+    rows = part.argsort(stable=True)
+    heights = mixture.amplitudes / (math.sqrt(2 * math.pi) * mixture.scales)
+    cloud = mixture.centres / pixel + origin, heights, mixture.scales / pixel
+    places, heights, scales = (each[rows].numpy() for each in cloud)
+    return (places, heights, scales), part.bincount().cumsum(0).numpy()
 
 
 def _drawn(

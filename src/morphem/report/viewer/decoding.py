@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +14,7 @@ from morphem.models.density import AbstractDensity
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.report.scene.exhibits import map_at
 from morphem.report.scene.frame import Frame, encode, encode_labels
+from morphem.report.scene.parts import by_part
 from morphem.report.scene.shown import Shown
 
 Decoder = Callable[[Float[Tensor, "z"]], dict[str, np.ndarray]]
@@ -62,14 +62,9 @@ def drawn(
     from morphem.physics.kernels.windowed_maps import splat_map
 
     number = torch.zeros(len(mixture.scales), dtype=torch.long) if part is None else part
-    rows = number.argsort(stable=True)
-    first = torch.tensor(frame.first[::-1])
-    centres = mixture.centres / frame.pixel + frame.box // 2 - first
-    heights = mixture.amplitudes / (math.sqrt(2 * math.pi) * mixture.scales)
-    scales = mixture.scales / frame.pixel
-    cloud = centres[rows].numpy(), heights[rows].numpy(), scales[rows].numpy()
+    origin = float(frame.box // 2) - torch.tensor(frame.first[::-1])
+    cloud, ends = by_part(mixture, number, frame.pixel, origin)
     shape = frame.shape[0], max(frame.shape[1:])
-    ends = number.bincount().cumsum(0).numpy()
     voxels, labels = splat_map(cloud, ends, shape, _REACH, torch.get_num_threads())
     crop = slice(None), slice(frame.shape[1]), slice(frame.shape[2])
     codes = _coded(torch.from_numpy(voxels[crop]), frame)
