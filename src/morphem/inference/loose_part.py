@@ -19,6 +19,7 @@ from morphem.core.rotations import random_rotations
 from morphem.core.types import Poses, Volume
 from morphem.engine import ranks
 from morphem.engine.run import Run
+from morphem.inference.abinitio import empty_fit
 from morphem.inference.expectation import expected
 from morphem.inference.hypotheses import distinct, half_spread, search_grid
 from morphem.inference.joints import Sightings, find_joint
@@ -26,7 +27,7 @@ from morphem.inference.latents import Scene
 from morphem.inference.maps import Tables, empty_sums, solved, summed
 from morphem.inference.part_maps import masked_agreement
 from morphem.inference.passes import blocks, put, shared
-from morphem.inference.refine import Fit, map_products, refine
+from morphem.inference.refine import Fit, best_rows, map_products, refine
 from morphem.inference.search import ramps, search
 from morphem.inference.store import Coefficients
 from morphem.inference.templates import Templates, plane_of, template, working_grid
@@ -170,7 +171,7 @@ def searched(
     Cost: 4,608 rotations, and shifts within a twentieth of the box of where the joint is seen; then three
     steps of Levenberg–Marquardt from each of the best.
     """
-    found, reach = _nothing(len(rows) * _RIVALS), _REACH * loose.part.grid.extent
+    found, reach = empty_fit(len(rows) * _RIVALS), _REACH * loose.part.grid.extent
     model = map_products(loose.part, images.scene.store.disc, limit)
     grid = search_grid(images.scene.store, loose.part, limit, _ROTATIONS, reach)
     for places in blocks(torch.arange(len(rows)), _BLOCK, run, "part search"):
@@ -180,7 +181,7 @@ def searched(
         owner = torch.arange(len(block)).repeat_interleave(_RIVALS)
         start = Poses(tried.rotation, tried.shift + images.home(block, loose.joint)[owner])
         left = images.read(block, limit)
-        put(found, _of_each(places, _RIVALS), refine(left[owner], model, start, _SEARCH_STEPS, 0.0))
+        put(found, rows_of(places, _RIVALS), refine(left[owner], model, start, _SEARCH_STEPS, 0.0))
     return shared(found)
 
 
@@ -206,15 +207,15 @@ def sharpened(
     images, halves = seen
     store, count = images.scene.store, len(fit.score) // len(images.scene.store)
     model, slices = map_products(loose.part, store.disc, limit), template(loose.part, store.disc, limit)
-    found, tables = _nothing(len(fit.score)), []
+    found, tables = empty_fit(len(fit.score)), []
     for rows in halves:
         sums = [empty_sums(store.disc.grid, limit) for _ in range(2)]
         for block in blocks(rows, _BLOCK, run, f"part poses to {limit}"):
-            each, left = _of_each(block, count), images.read(block, limit)
+            each, left = rows_of(block, count), images.read(block, limit)
             owner = torch.arange(len(block)).repeat_interleave(count)
             fits = refine(left[owner], model, fit.poses[each], _FINE_STEPS, 0.0)
             put(found, each, fits)
-            best = fits.poses[fits.score.view(-1, count).argmax(1) + count * torch.arange(len(block))]
+            best = fits.poses[best_rows(fits.score, count)]
             _add(sums[1], left, best, limit, images)
             moves = ramps(store.disc, limit, best.shift)
             part = slices.slices(best.rotation)[0] * moves * left.transfer
@@ -227,12 +228,6 @@ def sharpened(
     still = _filtered((one[0], two[0]), grid, limit, part_mask(loose.still))
     part = _filtered((one[1], two[1]), grid, limit, part_mask(loose.part))
     return replace(loose, still=still, part=part), shared(found)
-
-
-def best_of(fit: Fit, count: int) -> Fit:
-    """The likeliest fit of each image, of which there are ``count`` one after another."""
-    scores = fit.score.view(-1, count)
-    return fit[scores.argmax(1) + count * torch.arange(len(scores))]
 
 
 def _expected(
@@ -294,10 +289,6 @@ def _filtered(tables: tuple[Tables, Tables], grid: Grid, limit: int, mask: Float
     return Volume(found.voxels * resize_map(mask, found.grid.box), found.grid)
 
 
-def _nothing(count: int) -> Fit:
-    empty = Poses(torch.zeros(count, 3, 3), torch.zeros(count, 2))
-    return Fit(empty, torch.zeros(count), torch.zeros(count), torch.zeros(count, 5, 5))
-
-
-def _of_each(rows: Int[Tensor, "b"], count: int) -> Int[Tensor, "_"]:
-    return (rows[:, None] * count + torch.arange(count)).flatten()
+def rows_of(images: Int[Tensor, "b"], count: int) -> Int[Tensor, "_"]:
+    """Rows of the fits of some images, of which there are ``count`` one after another."""
+    return (images[:, None] * count + torch.arange(count)).flatten()

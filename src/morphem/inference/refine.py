@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from morphem.core.rotations import from_rotation_vector
@@ -161,6 +161,12 @@ def likeliest_contrast(
         return torch.ones_like(power)
     known = spread**-2 / 2
     return ((match + known) / (power + known).clamp(min=1e-30)).clamp(min=0)
+
+
+def best_rows(score: Float[Tensor, "_"], count: int) -> Int[Tensor, "b"]:
+    """Row of the likeliest fit of each image, of which there are ``count`` one after another."""
+    scores = score.view(-1, count)
+    return scores.argmax(1) + count * torch.arange(len(scores))
 
 
 def next_damping(damping: Float[Tensor, "b"], better: Bool[Tensor, "b"]) -> Float[Tensor, "b"]:

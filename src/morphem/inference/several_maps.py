@@ -20,7 +20,7 @@ from morphem.inference.hypotheses import search_grid, searched
 from morphem.inference.joint import Joint, empty_joint, jointly
 from morphem.inference.latents import prototypes
 from morphem.inference.passes import blocks, put, remembered, shared
-from morphem.inference.refine import Fit, chosen
+from morphem.inference.refine import Fit, best_rows, chosen
 from morphem.inference.subspace import Latents, Setting, Subspace
 from morphem.inference.templates import tables_of
 
@@ -142,8 +142,7 @@ class _Search:
         for z, grid in zip(self._shapes, self._grids, strict=True):
             start = searched(coarse, grid, count), z.repeat(len(owner), 1)
             tried = jointly(images[owner], self._tables, start, _STEPS, spread)
-            first = tried.fit.score.view(-1, count).argmax(1)
-            rival = tried[first + count * torch.arange(len(rows))]
+            rival = tried[best_rows(tried.fit.score, count)]
             best = chosen(rival.fit.score > best.fit.score, rival, best)
         return best
 

@@ -11,7 +11,7 @@ from morphem.core.types import Poses
 from morphem.engine.run import Run
 from morphem.inference.joint import together
 from morphem.inference.modes import ModeConfig, Modes, find_modes
-from morphem.inference.rounds import Refined, common_shell, half_maps
+from morphem.inference.rounds import PoseConfig, Refined, common_shell, half_maps
 from morphem.inference.several_maps import SearchRule, SeveralConfig, found_elsewhere
 from morphem.inference.subspace import setting
 
@@ -21,18 +21,21 @@ class ShapeRule:
     """How directions, and poses with them, are found.
 
     Attributes:
+        poses: How poses in one map were found.
         modes: Directions.
         several: Poses sought in maps of typical shapes.
-        reach: Å that particles may be off the centres of their images.
-        spread: Standard deviation of images' contrast about 1.
         seed: Of everything random.
     """
 
+    poses: PoseConfig
     modes: ModeConfig
     several: SeveralConfig
-    reach: float
-    spread: float
     seed: int
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of images' contrast about 1."""
+        return self.poses.rounds.contrast_spread
 
 
 def poses_and_modes(
@@ -74,10 +77,10 @@ def _elsewhere(
     if not len(modes.space):
         return None
     limit = min(modes.limit, max(common_shell(refined.halves.fsc), rule.several.limit))
-    halves = refined.halves
-    where = setting(refined.store, refined.fit, halves, limit)
+    where = setting(refined.store, refined.fit, refined.halves, limit)
     rows = torch.cat(half_sets).sort().values
-    how = SearchRule(rule.several, rule.reach, rule.spread, rule.seed)
+    reach = rule.poses.starts.reach * refined.store.disc.grid.extent
+    how = SearchRule(rule.several, reach, rule.spread, rule.seed)
     fit = found_elsewhere(where, rows, (modes.space, modes.latents), how, run)
     if fit is None:
         return None

@@ -76,8 +76,7 @@ def posed(stack: ParticleStack, how: str, seed: int, run: Run) -> ParticleStack:
     if how == GIVEN:
         return stack
     if how in _SEARCHES:
-        config = settings(PoseConfig()) | settings(_shape_rule(stack, seed))
-        identity = {"search": how, "seed": seed, "config": config}
+        identity = {"search": how, "seed": seed, "config": settings(_rule(seed))}
         kept = remembered(_stage(run), identity, _finder(stack, _SEARCHES[how], seed, run))
     else:
         kept, _ = _stage(run).load_result()
@@ -101,18 +100,16 @@ def _finder(stack: ParticleStack, how: Search, seed: int, run: Run) -> Callable[
 
 def _searched(stack: ParticleStack, how: Search, seed: int, run: Run) -> Posed:
     """Poses in one map; where there were none, then those found together with the particles' shapes."""
-    result = find_poses(stack, how, PoseConfig(), seed, run)
+    rule = _rule(seed)
+    result = find_poses(stack, how, rule.poses, seed, run)
     if how == "refine":
         return result
-    rule = _shape_rule(stack, seed)
     refined, poses, _ = poses_and_modes(result.refined, stack.halves(seed), rule, run)
     return replace(result, refined=replace(refined, fit=replace(refined.fit, poses=poses)))
 
 
-def _shape_rule(stack: ParticleStack, seed: int) -> ShapeRule:
-    config = PoseConfig()
-    reach = config.starts.reach * stack.grid.extent
-    return ShapeRule(ModeConfig(), SeveralConfig(), reach, config.rounds.contrast_spread, seed)
+def _rule(seed: int) -> ShapeRule:
+    return ShapeRule(PoseConfig(), ModeConfig(), SeveralConfig(), seed)
 
 
 def _facts(found: Posed, stack: ParticleStack) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from morphem.inference.search import ramps
 from morphem.inference.store import collect
 from morphem.models.gaussian_density import PartMixture
 from morphem.physics.imaging import form_image
+from moving_gaussians import moving_gaussians
 
 GRID, LIMIT, IMAGES = Grid(48, 3.0), 20, 600
 GROUP_ERROR, OWN_ERROR = torch.tensor([500.0, -300.0]), 250.0
@@ -35,20 +36,6 @@ GROUP_ERROR, OWN_ERROR = torch.tensor([500.0, -300.0]), 250.0
 
 def refocused(optics: Optics, change: Tensor) -> Optics:
     return optics.with_defoci(optics.defoci + change[:, None])
-
-
-def density() -> PartMixture:
-    """Narrow Gaussians that move with the latent."""
-    torch.manual_seed(2)
-    made = PartMixture(40, 4, 2, (16, 1), GRID.extent)
-    with torch.no_grad():
-        made.centres.copy_((0.12 * torch.randn(40, 3)).clamp(-0.25, 0.25))
-        made.features.normal_()
-        made.log_scales.fill_(math.log(3.0 / GRID.extent))
-        made.amplitudes.copy_(torch.rand(40) + 0.5)
-        for parameter in made.displacement.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape))
-    return made
 
 
 def optics() -> Optics:
@@ -65,7 +52,7 @@ def seen(noise: float, group_error: Tensor, own_error: float) -> tuple[Scene, Te
     poses = Poses(random_rotations(IMAGES, generator), 3 * torch.randn(IMAGES, 2, generator=generator))
     group = torch.arange(IMAGES) % 2
     wanted = group_error[group] + own_error * torch.randn(IMAGES, generator=generator)
-    made = density()
+    made = moving_gaussians(40, 3.0, (0.12, 0.25), GRID.extent)  # narrow: they tell defocus
     with torch.no_grad():
         spectra = made.project(latents, poses.rotation, GRID)
         images = to_real(form_image(spectra, refocused(optics(), wanted), poses.shift, GRID))

@@ -22,6 +22,7 @@ from morphem.models.gaussian_density import PartMixture
 from morphem.physics.ctf import contrast_transfer
 from morphem.physics.gaussians import gaussian_slices, rasterise
 from morphem.physics.imaging import form_image
+from moving_gaussians import moving_gaussians
 
 GRID = Grid(32, 6.0)
 LIMIT = 12
@@ -40,16 +41,7 @@ def poses_of(n: int, seed: int = 0) -> Poses:
 
 def mixture_density() -> PartMixture:
     """A few wide Gaussians that move with the latent."""
-    torch.manual_seed(2)
-    density = PartMixture(24, 4, 2, (16, 1), GRID.extent)
-    with torch.no_grad():
-        density.centres.copy_((0.1 * torch.randn(24, 3)).clamp(-0.2, 0.2))
-        density.features.normal_()
-        density.log_scales.fill_(math.log(9.0 / GRID.extent))
-        density.amplitudes.copy_(torch.rand(24) + 0.5)
-        for parameter in density.displacement.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape))
-    return density
+    return moving_gaussians(24, 9.0, (0.1, 0.2), GRID.extent)
 
 
 def linear_density() -> LinearDensity:

@@ -13,8 +13,9 @@ from morphem.core.grid import Grid
 from morphem.core.rotations import geodesic_distance, mean_rotation, random_rotations
 from morphem.core.types import GaussianMixture, Poses, Volume
 from morphem.inference.latents import Scene, at_disc, weak_prior
-from morphem.inference.loose_part import Loose, Remainders, about, best_of, loose_part, searched, sharpened
+from morphem.inference.loose_part import Loose, Remainders, about, loose_part, searched, sharpened
 from morphem.inference.populations import mirrored
+from morphem.inference.refine import best_rows
 from morphem.inference.search import ramps
 from morphem.inference.store import Store, disc
 from morphem.inference.templates import template, working_grid
@@ -101,7 +102,7 @@ def test_the_part_is_found_in_every_image(known: tuple[Scene, Tensor, Loose]):
     scene, turns, loose = known
     images = Remainders(loose.still, scene, torch.full((IMAGES,), CONTRAST))
     fit = searched(loose, images, torch.arange(IMAGES), 8)
-    best = best_of(fit, len(fit.score) // IMAGES)
+    best = fit[best_rows(fit.score, len(fit.score) // IMAGES)]
     error = off(scene.poses.rotation.mT @ best.poses.rotation, turns)
     assert float(error.median()) < 5
     assert float((error < 20).float().mean()) > 0.95
@@ -109,7 +110,7 @@ def test_the_part_is_found_in_every_image(known: tuple[Scene, Tensor, Loose]):
     assert float((best.poses.shift - seen).norm(dim=1).median()) < 2
     halves = torch.arange(0, IMAGES, 2), torch.arange(1, IMAGES, 2)
     finer, again = sharpened(loose, fit, (images, halves), LIMIT)
-    best = best_of(again, len(again.score) // IMAGES)
+    best = again[best_rows(again.score, len(again.score) // IMAGES)]
     assert float(off(scene.poses.rotation.mT @ best.poses.rotation, turns).median()) < float(error.median())
     for found, true in ((finer.still, loose.still), (finer.part, loose.part)):
         wanted = resize_map(true.voxels, found.grid.box)
@@ -136,6 +137,6 @@ def test_map_joint_and_poses_come_from_a_smear():
     fit = searched(loose, Remainders(loose.still, scene, contrast), torch.arange(IMAGES), LIMIT)
     errors = []
     for hand in (fit, mirrored(fit)):
-        best = best_of(hand, len(hand.score) // IMAGES)
+        best = hand[best_rows(hand.score, len(hand.score) // IMAGES)]
         errors.append(float(off(scene.poses.rotation.mT @ best.poses.rotation, turns).median()))
     assert min(errors) < 20  # rotations searched are 12° apart

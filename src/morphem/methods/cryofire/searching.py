@@ -55,8 +55,7 @@ def reconstruct_by_search(stack: ParticleStack, config: SearchConfig, seed: int,
     found = find_poses(stack, "abinit", how, seed, run)
     start, refined = found.start, found.refined
     assert start is not None
-    spread, reach = config.rounds.contrast_spread, config.starts.reach * stack.grid.extent
-    rule = ShapeRule(config.modes, config.several, reach, spread, seed)
+    rule = ShapeRule(how, config.modes, config.several, seed)
     refined, poses, modes = poses_and_modes(refined, stack.halves(seed), rule, run)
     posed = replace(stack, poses=poses, has_poses=True)
     maps = backproject(posed, run, seed=seed)

@@ -24,15 +24,15 @@ from morphem.inference.loose_part import (
     Loose,
     Remainders,
     about,
-    best_of,
     loose_part,
+    rows_of,
     searched,
     sharpened,
 )
 from morphem.inference.part_maps import moved
 from morphem.inference.passes import remembered
 from morphem.inference.populations import Placed, Placements, mirrored, peaks_of, placed, population
-from morphem.inference.refine import Fit
+from morphem.inference.refine import Fit, best_rows
 from morphem.methods.cryospire.frames import fit_frames
 from morphem.methods.cryospire.redrawing import drawn_from
 from morphem.methods.cryospire.settings import Config
@@ -232,17 +232,14 @@ def _evidence(
 ) -> Float[Tensor, "m"]:
     """Log-likelihood of the second images by placements that are distributed as the first ones say."""
     count = len(fit.score) // len(views)
-    told, asked = (
-        peaks_of(fit[(rows[:, None] * count + torch.arange(count)).flatten()], views[rows], joint)
-        for rows in split
-    )
+    told, asked = (peaks_of(fit[rows_of(rows, count)], views[rows], joint) for rows in split)
     atoms = population(told, _best_places(fit, views)[split[0]], _SLACK, seed)
     return placed(asked, atoms).evidence
 
 
 def _best_places(fit: Fit, views: Poses) -> Placements:
-    best = best_of(fit, len(fit.score) // len(views))
-    return Placements(views.rotation.mT @ best.poses.rotation, torch.zeros(len(views), 3))
+    best = fit.poses[best_rows(fit.score, len(fit.score) // len(views))]
+    return Placements(views.rotation.mT @ best.rotation, torch.zeros(len(views), 3))
 
 
 def _posed(
