@@ -6,10 +6,10 @@ Levenberg–Marquardt on each particle's latent, with the contrast of its images
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from morphem.core.fourier import to_fourier
@@ -27,6 +27,8 @@ from morphem.physics.gaussian_slopes import project_gaussians_with_slopes
 _BLOCK = 48  # particles solved at a time
 _STEP = 1e-2  # of central differences, in standard deviations of the latents
 _SAMPLED = 10_000  # latents from which prototypes are made
+_LEAST_SPREAD = 0.02  # of contrasts, where they may differ
+_TELLING = 18.0  # nats by which half of the images must tell the molecule from nothing, to leave out any
 
 Mixture = PartMixture | AnchoredMixture
 
@@ -60,12 +62,28 @@ class Solved(PerParticle):
         covariance: Of the posterior there (Laplace).
         score: Log of the posterior, up to what all latents share.
         contrast: Mean factor on the signal of a particle's images.
+        excess: Mean square by which the images' own likeliest contrasts differ from 1, less what noise gives.
     """
 
     mean: Float[Tensor, "p z"]
     covariance: Float[Tensor, "p z z"]
     score: Float[Tensor, "p"]
     contrast: Float[Tensor, "p"]
+    excess: Float[Tensor, "p"]
+
+    def sound(self) -> Bool[Tensor, "p"]:
+        """Particles whose images likelier hold the molecule than nothing; all, where images tell little.
+
+        An image of nothing is told best by a latent at which the molecule vanishes, and would teach that to
+        the mixture.
+        """
+        empty = self.score < 0
+        return ~empty if self.score.median() > _TELLING else torch.ones_like(empty)
+
+    def contrast_spread(self, most: float) -> float:
+        """Standard deviation of the contrast about 1 over sound particles: not nothing, and at most ``most``."""
+        found = float(self.excess[self.sound()].mean().clamp(min=_LEAST_SPREAD**2).sqrt())
+        return min(found, most)
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,7 @@ class Scene:
         limit: Finest frequency used, frequency pixels.
         contrast_spread: Standard deviation of the contrast about 1; 0 where all images have the same.
         prior: Of every latent.
+        sound: Images that a mixture is made of; all of them if None.
     """
 
     store: Store
@@ -105,6 +124,20 @@ class Scene:
     limit: int
     contrast_spread: float
     prior: Prior
+    sound: Bool[Tensor, "n"] | None = None
+
+    def known_from(self, solved: Solved) -> Scene:
+        """The same images, with what solving for their latents tells of all of them and of each.
+
+        A contrast that may differ hides what is absent: how much contrasts differ is learned, where they do.
+        """
+        sound = solved.sound()
+        prior, spread = population_prior(solved[sound]), solved.contrast_spread(self.contrast_spread)
+        return replace(self, prior=prior, sound=sound[self.particle], contrast_spread=spread)
+
+    def sound_ones(self, rows: Int[Tensor, "m"]) -> Int[Tensor, "k"]:
+        """Those of some images that are sound."""
+        return rows if self.sound is None else rows[self.sound[rows]]
 
 
 def solve_latents(
@@ -126,7 +159,7 @@ def solve_latents(
         scene: The images.
         config: How many starts and steps.
         run: Told how far the work is.
-        typical: Latents that prototypes are made of; those to start from unless given.
+        typical: Latents that prototypes are made of; those to start from, of sound images, unless given.
     """
     particles, width = latents.shape
     found = Solved(
@@ -134,8 +167,11 @@ def solve_latents(
         torch.zeros(particles, width, width),
         torch.zeros(particles),
         torch.zeros(particles),
+        torch.zeros(particles),
     )
-    solver = _Solver(density, latents, scene, config, latents if typical is None else typical)
+    if typical is None:
+        typical = latents[scene.particle[scene.sound_ones(torch.arange(len(scene.particle)))].unique()]
+    solver = _Solver(density, latents, scene, config, typical)
     for block in blocks(torch.arange(particles), _BLOCK, run, "latents"):
         put(found, block, solver.best(block))
     return shared(found)
@@ -231,15 +267,16 @@ class _Solver:
 
     def _judged(self, sights: _Sights, z: Float[Tensor, "b z"]) -> _Judged:
         columns = torch.view_as_real(self._columns(sights, z)).flatten(2)
-        found = profile(columns @ columns.mT, self.scene.contrast_spread)
+        gram = columns @ columns.mT
+        found = profile(gram, self.scene.contrast_spread)
         prior = self.scene.prior
         # twice: Σ|y − c x|² counts both parts of a coefficient, of variance one half each
         curvature = sights.of_each(2 * found.curvature) + prior.precision
         pull = sights.of_each(2 * found.pull) - (z - prior.mean) @ prior.precision
         score = sights.of_each(found.score) + prior.log(z)
         images = sights.of_each(torch.ones_like(found.score)).clamp(min=1)
-        contrast = sights.of_each(found.contrast) / images
-        return _Judged(Solved(z, torch.linalg.inv(curvature), score, contrast), pull, curvature)
+        contrast, excess = (sights.of_each(each) / images for each in (found.contrast, _excess(gram)))
+        return _Judged(Solved(z, torch.linalg.inv(curvature), score, contrast, excess), pull, curvature)
 
     def _columns(self, sights: _Sights, z: Float[Tensor, "b z"]) -> Complex[Tensor, "i k m"]:
         """Slopes to each latent, the model, and the images."""
@@ -258,6 +295,12 @@ class _Solver:
         limit = min(self.config.limit, self.scene.limit)
         volumes = [self.density.volume(z, self.grid) for z in self.prototypes]
         return templates(volumes, self.scene.store.disc, limit)
+
+
+def _excess(gram: Float[Tensor, "i k k"]) -> Float[Tensor, "i"]:
+    """Square of how far each image's likeliest contrast is from 1, less its variance."""
+    power = gram[:, -2, -2].clamp(min=1)
+    return (gram[:, -2, -1] / power - 1).square() - 0.5 / power
 
 
 def weak_prior(width: int, precision: float) -> Prior:

@@ -152,7 +152,7 @@ def _inserted(
     """Tables of what is left of some images, one for each part."""
     disc = scene.store.disc
     sums = [empty_sums(disc.grid, scene.limit) for _ in range(density.anchors)]
-    for block in blocks(rows, _BLOCK, run, "part maps"):
+    for block in blocks(scene.sound_ones(rows), _BLOCK, run, "part maps"):
         _insert(sums, density, latents[scene.particle[block]], scene, block)
     return [summed(each) for each in sums]
 

@@ -210,6 +210,25 @@ def test_the_contrast_is_found_where_it_may_differ():
     assert float((free.mean - z).norm()) < float((held.mean - z).norm())
 
 
+def test_images_of_nothing_are_told_and_left_out_where_others_tell_enough():
+    generator = torch.Generator().manual_seed(5)
+    density, z = linear(4.0), torch.randn(60, 1, generator=generator)
+    for brightness, told in ((60.0, True), (1.0, False)):
+        scene = scene_of(density, z, brightness)
+        empty, values = torch.arange(60) % 5 == 0, scene.store.values.clone()
+        deviation = scene.store.noise[0].sqrt()[scene.store.disc.shells(LIMIT)]
+        noise = torch.randn(12, *values.shape[1:], generator=generator) * 0.5**0.5
+        values[empty] = (noise * deviation[:, None]).half()
+        scene = replace(scene, store=replace(scene.store, values=values), contrast_spread=0.2)
+        solved = solve_latents(density, torch.zeros(60, 1), scene, LatentConfig(restarts=0), None)
+        known = scene.known_from(solved)
+        assert known.sound is not None
+        assert torch.equal(known.sound, ~empty if told else torch.ones(60, dtype=torch.bool))
+        assert torch.equal(known.sound_ones(torch.arange(7)), torch.arange(7)[known.sound[:7]])
+        expected = population_prior(solved[known.sound])
+        torch.testing.assert_close(known.prior.precision, expected.precision)
+
+
 def test_each_particle_is_solved_for_itself():
     density, z = curved(), latents(70)
     scene, start = scene_of(density, z, 10.0), near(z)
@@ -259,7 +278,8 @@ def test_the_prior_of_a_population_is_its_own_spread():
     # posterior means and covariances of normal latents seen with normal noise
     gain = torch.tensor([4.0, 0.25]) / (torch.tensor([4.0, 0.25]) + noise.square())
     covariance = torch.diag(gain * noise.square()).expand(20_000, 2, 2)
-    solved = Solved(mean + gain * (seen - mean), covariance, torch.zeros(20_000), torch.ones(20_000))
+    nothing = torch.zeros(20_000)
+    solved = Solved(mean + gain * (seen - mean), covariance, nothing, nothing + 1, nothing)
     prior = population_prior(solved)
     torch.testing.assert_close(prior.mean, mean, atol=0.05, rtol=0)
     torch.testing.assert_close(prior.precision, torch.diag(torch.tensor([0.25, 4.0])), atol=0.1, rtol=0.05)

@@ -48,7 +48,13 @@ def found(turns: torch.Tensor, slack: float) -> Found:
     part = blobs(torch.tensor([[0.0, 0, 8], [0, 0, 24], [14, 0, 38], [-10, 8, 40]]))
     places = Placements(turns, slack * torch.randn(n, 3, generator=generator))
     placed = Placed(places, 1e-4 * torch.eye(12).expand(n, 12, 12), torch.zeros(n))
-    return Found(Loose(body, part, JOINT), placed, torch.ones(n))
+    return Found(Loose(body, part, JOINT), placed, before(n))
+
+
+def before(n: int) -> Solved:
+    """Latents that tell nothing."""
+    covariance = torch.eye(2).expand(n, 2, 2)
+    return Solved(torch.zeros(n, 2), covariance, torch.zeros(n), torch.ones(n), torch.zeros(n))
 
 
 def circle(n: int) -> torch.Tensor:
@@ -119,9 +125,7 @@ def test_who_reads_the_log_learns_why_no_search_was_made(
         coarse.centres.normal_(std=0.1)
         coarse.amplitudes.fill_(1.0)
     latents = torch.randn(particles, 2)
-    solved = Solved(
-        latents, torch.eye(2).expand(particles, 2, 2), torch.zeros(particles), torch.ones(particles)
-    )
+    solved = replace(before(particles), mean=latents)
     prior = weak_prior(2, 1.0)
     scene = Scene(collect(stack, 8, torch.ones(1, GRID.half)), stack.poses, stack.particle, 8, 0.0, prior)
     config = replace(CONFIG, anchors=AnchorConfig(count=parts), solving=SolvingConfig(search=asked))

@@ -17,7 +17,7 @@ from morphem.data.stack import ParticleStack
 from morphem.engine.descend import DescentConfig
 from morphem.engine.files import read_json, read_tensors
 from morphem.engine.reconstruction import Reconstruction
-from morphem.engine.run import open_run
+from morphem.engine.run import Run, open_run
 from morphem.inference.latents import LatentConfig, Scene, weak_prior
 from morphem.inference.store import collect
 from morphem.methods import cryospire
@@ -117,6 +117,17 @@ def test_the_misfit_is_the_squared_residual_within_the_band(stack: ParticleStack
     assert float(found) == pytest.approx(float(expected), rel=1e-3)
 
 
+def test_images_that_are_not_sound_have_no_say(stack: ParticleStack, scene: Scene):
+    batch = stack.read(torch.tensor([3, 1, 70, 71, 99]))
+    sound = torch.ones(100, dtype=torch.bool)
+    sound[[1, 71, 5]] = False
+    whole, kept = (objective("anchors", replace(scene, sound=which)) for which in (None, sound))
+    with torch.no_grad():
+        found = kept.misfit(kept.latents.rows[batch.particle], batch)
+        each = [whole.misfit(whole.latents.rows[[n]], stack.read(torch.tensor([n]))) for n in (3, 70, 99)]
+    torch.testing.assert_close(found, sum(each) / 5)
+
+
 @pytest.mark.parametrize("kind", ["parts", "anchors"])
 def test_its_gradient_reaches_every_parameter_and_the_latents(stack: ParticleStack, scene: Scene, kind: str):
     made, batch = objective(kind, scene), stack.read(torch.arange(8))
@@ -177,6 +188,12 @@ def test_a_run_ends_with_latents_their_deviations_and_parts(folder: Path):
     assert np.isfinite(deviations).all()
     assert (deviations > 0).all()
     assert read_json(folder / "parts.json")["parts"]
+
+
+def test_parts_appear_as_a_whole_while_they_are_rigid(folder: Path):
+    found = [Run(folder).stage(f"rigid-{name}").load_result()[0] for name in ("densities", "frames")]
+    assert not any(bool(each["density.feature_offsets"].any()) for each in found)
+    assert not torch.equal(*(each["density.amplitudes"] for each in found))
 
 
 def test_the_same_seed_finds_the_same_latents(stack: ParticleStack, folder: Path, tmp_path: Path):

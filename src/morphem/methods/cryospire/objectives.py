@@ -141,8 +141,10 @@ class BandObjective(AbstractMixtureObjective):
         model = torch.view_as_real(model * images.transfer * ramp).flatten(1)
         seen = torch.view_as_real(images.values).flatten(1)
         contrast = best_contrast(model.detach(), seen, scene.contrast_spread)
-        # each pair of mates is stored once
-        return 2 * (seen - contrast[:, None] * model).square().sum(1).mean()
+        left = (seen - contrast[:, None] * model).square().sum(1)
+        if scene.sound is not None:
+            left = left * scene.sound[rows].to(left)
+        return 2 * left.mean()  # each pair of mates is stored once
 
 
 def best_contrast(

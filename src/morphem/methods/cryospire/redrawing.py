@@ -32,8 +32,8 @@ def settled(
     """The fine mixture after its parts have moved as rigid bodies, drawn anew from their maps.
 
     First their densities follow from the motions that they begin with; then both are made better. Not until
-    each part is sharp in its own frame may Gaussians move within it: before, they would flow to where density
-    is missing, and no part would turn.
+    each part is sharp in its own frame may Gaussians move or fade within it: before, they would flow to where
+    density is missing, or shine one after another where a part comes by, and no part would turn.
 
     Args:
         fine: With frames that were taught.
@@ -47,7 +47,8 @@ def settled(
     if not epochs or not fine.anchors:
         return fine
     descent = DescentConfig(epochs=epochs, batch_size=config.fine_descent.batch_size, seed=config.seed)
-    for name, still in (("densities", (fine.motion, fine.displacement)), ("frames", (fine.displacement,))):
+    within = fine.displacement, fine.feature_offsets
+    for name, still in (("densities", (fine.motion, *within)), ("frames", within)):
         _let_learn(still, False)
         descend(BandObjective(fine, latents, low, config), stack, descent, run.stage(f"rigid-{name}"))
         _let_learn(still, True)
@@ -120,6 +121,6 @@ def _dealt(mass: Tensor, total: int) -> list[int]:
     return counts.tolist()
 
 
-def _let_learn(networks: tuple[nn.Module, ...], learn: bool) -> None:
-    for each in networks:
+def _let_learn(some: tuple[nn.Module | nn.Parameter, ...], learn: bool) -> None:
+    for each in some:
         each.requires_grad_(learn)

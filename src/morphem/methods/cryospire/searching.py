@@ -7,7 +7,7 @@ anywhere has more ways to go than they can try, and images are likelier once its
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -56,12 +56,12 @@ class Found:
     Attributes:
         loose: The body and the part.
         placed: The part in every particle.
-        contrast: Of each image.
+        climbed: What latents came to before.
     """
 
     loose: Loose
     placed: Placed
-    contrast: Float[Tensor, "n"]
+    climbed: Solved
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def searched_part(
     )
     places = Placements(kept["rotation"], kept["slack"])
     placed = Placed(places, kept["covariance"], kept["evidence"])
-    return Found(_loose(kept, full.store.disc.grid), placed, contrast)
+    return Found(_loose(kept, full.store.disc.grid), placed, climbed.solved)
 
 
 def latents_of(found: Found) -> Solved:
@@ -142,7 +142,8 @@ def latents_of(found: Found) -> Solved:
     directions = axes * lever
     covariance = directions @ found.placed.covariance @ directions.mT
     covariance = covariance + 1e-6 * torch.eye(len(axes))
-    return Solved((numbers - mean) @ axes.mT, covariance, found.placed.evidence, found.contrast)
+    told = {"mean": (numbers - mean) @ axes.mT, "covariance": covariance, "score": found.placed.evidence}
+    return replace(found.climbed, **told)
 
 
 def loose_mixture(found: Found, latents: Float[Tensor, "p z"], grid: Grid, config: Config) -> AnchoredMixture:

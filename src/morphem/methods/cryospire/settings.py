@@ -43,7 +43,7 @@ class RateConfig:
     """Amplitudes."""
     features: float = 5e-3
     """Features of the coarse mixture."""
-    feature_offsets: float = 1e-3
+    feature_offsets: float = 1e-2
     """Feature offsets of the fine mixture."""
     networks: float = 3e-3
     """Weights of the networks."""
@@ -63,14 +63,16 @@ class SolvingConfig:
     """How."""
     parts_limit: int = 14
     """Finest frequency that the coarse mixture sees, frequency pixels."""
-    rigid_epochs: int = 2
+    rigid_epochs: int = 4
     """Passes in which the fine mixture's parts are rigid and see no more than the coarse one did: so many for
     their densities at the motions that the coarse one shows, and so many for both; 0 for none."""
     search: int = 2000
     """Images that tell whether to search the moving part's pose in every image; sets of fewer, and 0, have no
     such search."""
     contrast_spread: float = 0.2
-    """Standard deviation of images' contrast that is reckoned with; 0 where all have the same."""
+    """Standard deviation of images' contrast, at most, and until images tell it; 0 where all have the same."""
+    most_gaussians: int = 16384
+    """The fine mixture has one for each voxel of the molecule where that is more, up to so many."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.parts_limit < 1 or min(self.contrast_spread, self.search) < 0:
@@ -122,7 +124,7 @@ class Config:
     """Standard deviation of the latents at the start."""
     latent_penalty: float = 0.1
     """Weight of the squared norm of an image's latent."""
-    feature_penalty: float = 0.01
+    feature_penalty: float = 0.1
     """Weight of the squared norm of the feature offsets."""
     encoding: Literal["learned", "positional"] = "learned"
     """What tells Gaussians apart: learned features, or (ablation) an encoding of where they are."""
@@ -183,7 +185,8 @@ _PUBLISHED = Config(
     parts_descent=DescentConfig(epochs=15, batch_size=64),
     fine_descent=DescentConfig(epochs=30, batch_size=64),
     noise="white",
-    rates=RateConfig(frames=3e-3),
+    feature_penalty=0.01,
+    rates=RateConfig(frames=3e-3, feature_offsets=1e-3),
 )
 PRESETS = {
     "fast": Config(),

@@ -25,9 +25,11 @@ from morphem.methods.cryospire.redrawing import settled
 from morphem.methods.cryospire.refocusing import refocused_in
 from morphem.methods.cryospire.searching import Climbed, latents_of, loose_mixture, searched_part
 from morphem.methods.cryospire.settings import Config
-from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, start_map
+from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, sized, start_map
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.models.table import ParticleTable
+
+_PROTOTYPES = 256  # that new images are compared with
 
 
 def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Reconstruction:
@@ -54,19 +56,22 @@ def solved_whole(
 ) -> tuple[ParticleStack, AnchoredMixture, ParticleTable, Solved | None]:
     """The particles with what was corrected of them, the fine mixture, and latents as they were found."""
     maps = consensus(stack, config, run)
-    latents = initial_latents(stack.n_particles, config)
+    latents, start = initial_latents(stack.n_particles, config), start_map(maps, config)
+    config = sized(config, start)
     scene = scene_of(stack, maps, latents.rows.shape[1], config, run)
-    coarse = initial_parts(start_map(maps, config), replace(config, latent=latents.rows.shape[1]))
+    coarse = initial_parts(start, replace(config, latent=latents.rows.shape[1]))
     low = replace(scene, limit=min(config.solving.parts_limit, scene.limit))
     found = alternated(coarse, latents, (stack, low), config, (config.parts_descent, run, "parts"))
-    scene = scene if found is None else replace(scene, prior=population_prior(found))
+    if found is not None:
+        scene = scene.known_from(found)
+        low = replace(scene, limit=low.limit)
     # all that they may still lose is noise: they stay while the fine mixture descends, and no start but
     # their own is worth its price
     held = ParticleTable(latents.rows, 0.0)
     near = replace(config.solving, latents=replace(config.solving.latents, restarts=0))
     fine, told = begun(coarse, (held.rows, found), maps, (stack, low, scene), config, run)
     held = held if told is None else ParticleTable(told.mean, 0.0)
-    fine = settled(fine, held, (stack, replace(low, prior=scene.prior), scene), config, run)
+    fine = settled(fine, held, (stack, low, scene), config, run)
     config = replace(config, solving=near)
     solved = alternated(fine, held, (stack, scene), config, (config.fine_descent, run, "fine"), told)
     stack, solved = corrected(fine, held, (stack, scene), (maps, solved, told), config, run)
@@ -94,12 +99,12 @@ def corrected(
         fitted = BandObjective(fine, latents, scene, config)
         stack = posed_in(fitted, stack, sight(maps, config), run, number)
         scene = replace(scene, poses=stack.poses)
-        scene = scene if solved is None else replace(scene, prior=population_prior(solved))
+        scene = scene if solved is None or told is not None else scene.known_from(solved)
         how = (config.pose_descent, run, f"posed-{number}")
         solved = alternated(fine, latents, (stack, scene), once, how, told)
     for number in range(1, config.defocus_rounds + 1):
         stack, scene = refocused_in(fine, latents.rows, (stack, scene), run, number)
-        scene = scene if solved is None else replace(scene, prior=population_prior(solved))
+        scene = scene if solved is None or told is not None else scene.known_from(solved)
         how = (config.pose_descent, run, f"focused-{number}")
         solved = alternated(fine, latents, (stack, scene), once, how, told)
     return stack, solved
@@ -181,7 +186,7 @@ def alternated(
             stage = run.stage(f"{name}-{number}-latents")
             solved = solved_once(density, latents, scene, config, stage, told)
             latents.rows.copy_(solved.mean)
-            scene = replace(scene, prior=population_prior(solved))
+            scene = scene if told is not None else scene.known_from(solved)
     return solved
 
 
@@ -205,7 +210,8 @@ def solved_once(
 def infer(stack: ParticleStack, source: Run, known: Reconstruction, config: Config, run: Run) -> Solved:
     """Latents of particles, at the poses given, in the mixture of a finished run, which stays as it is.
 
-    They start from the mean of the run's latents and from its prototypes.
+    They start from the mean of the run's latents and from the best of its prototypes, of which there are
+    more than a run needs: no latent is there to go on from, and a search may have told those of the run.
     """
     density = known.density
     assert isinstance(density, AnchoredMixture)
@@ -215,7 +221,9 @@ def infer(stack: ParticleStack, source: Run, known: Reconstruction, config: Conf
     noise = white if config.noise == "white" else background_noise(stack, torch.arange(len(stack)), run)
     store = collect(stack, limit, noise, run)
     seen = Solved(**tensors)
-    spread, prior = config.solving.contrast_spread, population_prior(seen)
+    spread, prior = seen.contrast_spread(config.solving.contrast_spread), population_prior(seen[seen.sound()])
     scene = Scene(store, stack.poses, stack.particle, limit, spread, prior)
     start = known.latents.mean(0).expand(stack.n_particles, -1).contiguous()
-    return solve_latents(density, start, scene, config.solving.latents, run, known.latents)
+    latents = config.solving.latents
+    how = replace(latents, prototypes=max(_PROTOTYPES, latents.prototypes), restarts=max(1, latents.restarts))
+    return solve_latents(density, start, scene, how, run, known.latents)

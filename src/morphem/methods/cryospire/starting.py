@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from morphem.methods.cryospire.settings import Config, MixtureConfig
 from morphem.models.anchors import Anchors, Behaviour, anchors_of, find_anchors, nearest_part, without_dust
 from morphem.models.gaussian_density import VISIBLE_SHARE, AnchoredMixture, Network, PartMixture
 from morphem.models.layers import positional_encoding
-from morphem.models.seeding import draw_centres, equal_gaussians, fitting_factor
+from morphem.models.seeding import bright_level, draw_centres, equal_gaussians, fitting_factor
 from morphem.models.table import ParticleTable
 from morphem.physics.gaussians import rasterise
 
@@ -35,6 +36,14 @@ def start_map(maps: HalfMaps, config: Config) -> Volume:
     if config.start is None:
         return Volume(maps.mean.voxels * maps.mask, grid)
     return Volume(resize_map(read_map(config.start).voxels, grid.box), grid)
+
+
+def sized(config: Config, start: Volume) -> Config:
+    """The same with a Gaussian for each voxel of the molecule in the fine mixture, if these are more."""
+    voxels = int((start.voxels > config.threshold * bright_level(start.voxels)).sum())
+    told = config.fine.gaussians
+    count = max(told, min(voxels, config.solving.most_gaussians))
+    return replace(config, fine=replace(config.fine, gaussians=count))
 
 
 def initial_latents(particles: int, config: Config) -> ParticleTable:
