@@ -27,7 +27,7 @@ from morphem.physics.gaussian_slopes import project_gaussians_with_slopes
 _BLOCK = 48  # particles solved at a time
 _STEP = 1e-2  # of central differences, in standard deviations of the latents
 _SAMPLED = 10_000  # latents from which prototypes are made
-_LEAST_SPREAD = 0.02  # of contrasts, where they may differ
+_SPREADS = 0.02, 0.5  # of contrasts, least and most, where they differ
 _TELLING = 18.0  # nats by which half of the images must tell the molecule from nothing, to leave out any
 
 Mixture = PartMixture | AnchoredMixture
@@ -80,10 +80,10 @@ class Solved(PerParticle):
         empty = self.score < 0
         return ~empty if self.score.median() > _TELLING else torch.ones_like(empty)
 
-    def contrast_spread(self, most: float) -> float:
-        """Standard deviation of the contrast about 1 over sound particles: not nothing, and at most ``most``."""
-        found = float(self.excess[self.sound()].mean().clamp(min=_LEAST_SPREAD**2).sqrt())
-        return min(found, most)
+    def contrast_spread(self) -> float:
+        """Standard deviation of the contrast about 1 over sound particles, within reason."""
+        found = float(self.excess[self.sound()].mean().clamp(min=0).sqrt())
+        return min(max(found, _SPREADS[0]), _SPREADS[1])
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class Scene:
 
         A contrast that may differ hides what is absent: how much contrasts differ is learned, where they do.
         """
-        sound = solved.sound()
-        prior, spread = population_prior(solved[sound]), solved.contrast_spread(self.contrast_spread)
+        sound, prior = solved.sound(), population_prior(solved[solved.sound()])
+        spread = solved.contrast_spread() if self.contrast_spread else 0.0
         return replace(self, prior=prior, sound=sound[self.particle], contrast_spread=spread)
 
     def sound_ones(self, rows: Int[Tensor, "m"]) -> Int[Tensor, "k"]:

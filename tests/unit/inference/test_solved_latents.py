@@ -229,6 +229,20 @@ def test_images_of_nothing_are_told_and_left_out_where_others_tell_enough():
         torch.testing.assert_close(known.prior.precision, expected.precision)
 
 
+@pytest.mark.parametrize(("true", "told"), [(0.0, 0.02), (0.1, 0.1), (0.3, 0.3)])
+def test_how_much_contrasts_differ_is_learned(true: float, told: float):
+    density, z = linear(4.0), torch.zeros(400, 1)
+    factor = 1 + true * torch.randn(400, 1, 1, generator=torch.Generator().manual_seed(6))
+    nothing, plain = (scene_of(density, z, brightness) for brightness in (0.0, 60.0))
+    grain = nothing.store.values.float()
+    values = (plain.store.values.float() - grain) * factor + grain
+    scene = replace(plain, store=replace(plain.store, values=values.half()), contrast_spread=0.2)
+    solved = solve_latents(density, z, scene, LatentConfig(restarts=0), None)
+    found = scene.known_from(solved).contrast_spread
+    assert found == pytest.approx(told, abs=0.02)
+    assert replace(scene, contrast_spread=0.0).known_from(solved).contrast_spread == 0
+
+
 def test_each_particle_is_solved_for_itself():
     density, z = curved(), latents(70)
     scene, start = scene_of(density, z, 10.0), near(z)

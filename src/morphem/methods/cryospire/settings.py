@@ -70,7 +70,7 @@ class SolvingConfig:
     """Images that tell whether to search the moving part's pose in every image; sets of fewer, and 0, have no
     such search."""
     contrast_spread: float = 0.2
-    """Standard deviation of images' contrast, at most, and until images tell it; 0 where all have the same."""
+    """Standard deviation of images' contrast until they tell it; 0 where all have the same."""
     most_gaussians: int = 16384
     """The fine mixture has one for each voxel of the molecule where that is more, up to so many."""
 

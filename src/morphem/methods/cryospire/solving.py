@@ -62,9 +62,8 @@ def solved_whole(
     coarse = initial_parts(start, replace(config, latent=latents.rows.shape[1]))
     low = replace(scene, limit=min(config.solving.parts_limit, scene.limit))
     found = alternated(coarse, latents, (stack, low), config, (config.parts_descent, run, "parts"))
-    if found is not None:
-        scene = scene.known_from(found)
-        low = replace(scene, limit=low.limit)
+    scene = known_from(scene, found)
+    low = replace(scene, limit=low.limit)
     # all that they may still lose is noise: they stay while the fine mixture descends, and no start but
     # their own is worth its price
     held = ParticleTable(latents.rows, 0.0)
@@ -99,12 +98,12 @@ def corrected(
         fitted = BandObjective(fine, latents, scene, config)
         stack = posed_in(fitted, stack, sight(maps, config), run, number)
         scene = replace(scene, poses=stack.poses)
-        scene = scene if solved is None or told is not None else scene.known_from(solved)
+        scene = known_from(scene, solved, told)
         how = (config.pose_descent, run, f"posed-{number}")
         solved = alternated(fine, latents, (stack, scene), once, how, told)
     for number in range(1, config.defocus_rounds + 1):
         stack, scene = refocused_in(fine, latents.rows, (stack, scene), run, number)
-        scene = scene if solved is None or told is not None else scene.known_from(solved)
+        scene = known_from(scene, solved, told)
         how = (config.pose_descent, run, f"focused-{number}")
         solved = alternated(fine, latents, (stack, scene), once, how, told)
     return stack, solved
@@ -163,6 +162,11 @@ def scene_of(stack: ParticleStack, maps: HalfMaps, width: int, config: Config, r
     return Scene(store, stack.poses, stack.particle, by.limit, config.solving.contrast_spread, prior)
 
 
+def known_from(scene: Scene, solved: Solved | None, told: Solved | None = None) -> Scene:
+    """The images with what their latents tell of them, unless these were known or a search told them."""
+    return scene if solved is None or told is not None else scene.known_from(solved)
+
+
 def alternated(
     density: PartMixture | AnchoredMixture,
     latents: ParticleTable,
@@ -186,7 +190,7 @@ def alternated(
             stage = run.stage(f"{name}-{number}-latents")
             solved = solved_once(density, latents, scene, config, stage, told)
             latents.rows.copy_(solved.mean)
-            scene = scene if told is not None else scene.known_from(solved)
+            scene = known_from(scene, solved, told)
     return solved
 
 
@@ -221,7 +225,8 @@ def infer(stack: ParticleStack, source: Run, known: Reconstruction, config: Conf
     noise = white if config.noise == "white" else background_noise(stack, torch.arange(len(stack)), run)
     store = collect(stack, limit, noise, run)
     seen = Solved(**tensors)
-    spread, prior = seen.contrast_spread(config.solving.contrast_spread), population_prior(seen[seen.sound()])
+    spread = seen.contrast_spread() if config.solving.contrast_spread else 0.0
+    prior = population_prior(seen[seen.sound()])
     scene = Scene(store, stack.poses, stack.particle, limit, spread, prior)
     start = known.latents.mean(0).expand(stack.n_particles, -1).contiguous()
     latents = config.solving.latents
