@@ -1,4 +1,4 @@
-"""Further sections of the page of results: nuisances, numbers of parts, growth of cost.
+"""Further sections of the page of results: pace, ablations, nuisances, numbers of parts, growth of cost.
 
 Nothing is run here: ``python -m benchmarks.table`` asks for them. Each is made of a file of results, where
 there is one.
@@ -23,7 +23,13 @@ Row = dict[str, Any]
 
 def sections(results: Path) -> list[str]:
     """Those of which there are results in a folder."""
-    makers = {"robustness.jsonl": robustness, "parts.json": parts, "growth.json": growth}
+    makers = {
+        "pace.json": pace,
+        "ablations.jsonl": ablations,
+        "robustness.jsonl": robustness,
+        "parts.json": parts,
+        "growth.json": growth,
+    }
     texts = {name: results / name for name in makers if (results / name).exists()}
     return [makers[name](path.read_text(encoding="utf-8")) for name, path in texts.items()]
 
@@ -31,24 +37,78 @@ def sections(results: Path) -> list[str]:
 def robustness(text: str) -> str:
     """What each nuisance costs each method, in deviation FSC."""
     rows = [json.loads(line) for line in text.splitlines() if line]
-    scores = {(row["label"], tuple(row.get("seen", ()))): _deviation(row) for row in rows}
     labels = list(dict.fromkeys(row["label"] for row in rows))
-    met = [name for name in CONDITIONS if any((label, name) in scores for label in labels)]
+    met = [name for name in CONDITIONS if any(_condition(row) == name for row in rows)]
+    seeds = sorted({row["seed"] for row in rows})
     first = rows[0]
     lines = [
         "### What nuisances cost",
         "",
-        f"{first['recipe']}, {first['images']:,} images of {first['box']} pixels, seed {first['seed']}: "
-        "deviation FSC, and in brackets what is lost beside clean images.",
+        f"{first['recipe']}, {first['images']:,} images of {first['box']} pixels, seeds "
+        f"{', '.join(map(str, seeds))}: deviation FSC, and in brackets what is lost beside clean images, "
+        "in the mean over seeds.",
         "",
         "| | " + " | ".join(CONDITIONS[name] for name in met) + " |",
         "|---" * (len(met) + 1) + "|",
     ]
     for label in labels:
-        clean = scores.get((label, ()))
-        cells = [_lost(scores.get((label, name)), clean, name == ()) for name in met]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        scores = {name: _by_seed(rows, label, name) for name in met}
+        lines.append(f"| {label} | " + " | ".join(_lost(scores[name], scores[()]) for name in met) + " |")
+    ceilings = [_by_seed(rows, labels[0], name, "ceiling") for name in met]
+    lines.append("| **ceiling** | " + " | ".join(_number(_mean(each)) for each in ceilings) + " |")
     return "\n".join([*lines, "", "```", *dict.fromkeys(row["command"] for row in rows), "```"])
+
+
+def ablations(text: str) -> str:
+    """One change at a time, and what oracles say."""
+    rows = [json.loads(line) for line in text.splitlines() if line]
+    sets = list(dict.fromkeys((row["recipe"], row["seed"]) for row in rows))
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    heads = [f"{recipe}, seed {seed}" for recipe, seed in sets]
+    lines = [
+        "### One change at a time",
+        "",
+        f"{rows[0]['images']:,} images of {rows[0]['box']} pixels: deviation FSC. What is *true* was told.",
+        "",
+        "| | " + " | ".join(heads) + " |",
+        "|---" * (len(heads) + 1) + "|",
+    ]
+    for label in labels:
+        found = {(row["recipe"], row["seed"]): _deviation(row) for row in rows if row["label"] == label}
+        lines.append(f"| {label} | " + " | ".join(_number(found.get(each)) for each in sets) + " |")
+    tops = {(row["recipe"], row["seed"]): _deviation(row, "ceiling") for row in rows}
+    lines.append("| **ceiling** | " + " | ".join(_number(tops[each]) for each in sets) + " |")
+    return "\n".join([*lines, "", "```", *dict.fromkeys(row["command"] for row in rows), "```"])
+
+
+def pace(text: str) -> str:
+    """Images a second of presets and of a peer."""
+    record = json.loads(text)
+    lines = [
+        "### Images a second",
+        "",
+        f"{record['recipe']}, {record['images']:,} images of {record['box']} pixels, on one thread of "
+        f"{record['machine']['processor']}, one after another, commit {record['commit']}. "
+        "An image counts each time that it is looked at.",
+        "",
+        "| | measured | images/s | `fast` / this | all epochs take | memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        took = f"{row['seconds'] / 60:.0f} min" if row["seconds"] < 7200 else f"{row['seconds'] / 3600:.1f} h"
+        lines.append(
+            f"| {row['program']}, {row['epochs']} epochs | {row['what']} | {row['images_per_second']:g} | "
+            f"{row['fast_over_this']:.0f} | {took} | {row['peak_memory_mb'] / 1024:.1f} GiB |"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "```",
+            f"python -m benchmarks.pace {record['recipe']} --structures STRUCTURES --peer ENVIRONMENT",
+            "```",
+        ]
+    )
 
 
 def parts(text: str) -> str:
@@ -98,14 +158,28 @@ def growth(text: str) -> str:
     return "\n".join([*lines, "", f"Powers that both grow with, {'; '.join(told)}."])
 
 
-def _deviation(row: Row) -> float | None:
-    return row["evaluation"]["maps"]["by_state"]["deviation_fsc"]["value"] if row["finished"] else None
+def _condition(row: Row) -> tuple[str, ...]:
+    return tuple(row.get("seen", ()))
 
 
-def _lost(value: float | None, clean: float | None, is_clean: bool) -> str:
-    if value is None:
-        return "–"
-    return _number(value) if is_clean or clean is None else f"{_number(value)} ({_number(clean - value)})"
+def _by_seed(rows: list[Row], label: str, name: tuple[str, ...], what: str = "value") -> dict[int, float]:
+    """Deviation FSC of a method under a condition."""
+    chosen = [row for row in rows if row["label"] == label and _condition(row) == name and row["finished"]]
+    return {row["seed"]: _deviation(row, what) for row in chosen}
+
+
+def _deviation(row: Row, what: str = "value") -> float:
+    return row["evaluation"]["maps"]["by_state"]["deviation_fsc"][what]
+
+
+def _lost(scores: dict[int, float], clean: dict[int, float]) -> str:
+    told = " ".join(_number(value) for value in scores.values()) or "–"
+    both = [clean[seed] - scores[seed] for seed in scores if seed in clean]
+    return told if scores is clean or not both else f"{told} ({_number(sum(both) / len(both))})"
+
+
+def _mean(scores: dict[int, float]) -> float | None:
+    return sum(scores.values()) / len(scores) if scores else None
 
 
 def _parts_line(row: Row, first: list[object]) -> str:

@@ -91,23 +91,42 @@ def test_conditions_are_handed_to_the_simulation_and_told_in_the_row():
     assert quality.options_of(given.set) == ["--parts.gaussians", "9"]
 
 
-def test_what_a_nuisance_costs_is_told_beside_clean_images():
-    def row(label: str, seen: list[str], value: float) -> str:
-        maps = {"by_state": {"deviation_fsc": {"value": value}}}
-        made = {
-            "label": label,
-            "seen": seen,
-            "finished": True,
-            "evaluation": {"maps": maps},
-            "command": label,
-        }
-        return json.dumps({**made, "recipe": "hinge", "images": 200, "box": 32, "seed": 0})
+def scored_row(label: str, value: float, seed: int = 0, seen: tuple[str, ...] = ()) -> str:
+    """A line of results, as far as further sections read it."""
+    maps = {"by_state": {"deviation_fsc": {"value": value, "ceiling": 0.95}}}
+    asked = {"label": label, "command": label, "seed": seed, "seen": seen, "recipe": "hinge"}
+    return json.dumps({**asked, "images": 200, "box": 32, "finished": True, "evaluation": {"maps": maps}})
 
-    rows = [row("a", [], 0.9), row("a", ["junk=0.1"], 0.85), row("b", [], 0.8), row("b", ["junk=0.1"], 0.6)]
+
+def test_what_a_nuisance_costs_is_told_beside_clean_images_of_the_same_seed():
+    junk = ("junk=0.1",)
+    rows = [scored_row("a", 0.9), scored_row("a", 0.85, seen=junk), scored_row("b", 0.8)]
+    rows += [scored_row("b", 0.6, seen=junk), scored_row("b", 0.9, 1), scored_row("b", 0.8, 1, junk)]
     text = further.robustness("\n".join(rows))
     assert "| | clean | 10 % junk |" in text
     assert "| a | .900 | .850 (.050) |" in text
-    assert "| b | .800 | .600 (.200) |" in text
+    assert "| b | .800 .900 | .600 .800 (.150) |" in text
+    assert "| **ceiling** | .950 | .950 |" in text
+
+
+def test_ablations_stand_beside_each_other():
+    text = further.ablations("\n".join([scored_row("a", 0.9), scored_row("b", 0.8), scored_row("a", 0.7, 1)]))
+    assert "| | hinge, seed 0 | hinge, seed 1 |" in text
+    assert "| a | .900 | .700 |" in text
+    assert "| b | .800 | – |" in text
+
+
+def test_paces_are_ratios_of_one_run():
+    row = {
+        "program": "a",
+        "what": "whole run",
+        "epochs": 20,
+        "images_per_second": 5.0,
+        "fast_over_this": 120.4,
+    }
+    where = {"recipe": "hinge", "images": 200, "box": 32, "commit": "abc", "machine": {"processor": "p"}}
+    text = further.pace(json.dumps({**where, "rows": [{**row, "seconds": 8000, "peak_memory_mb": 2048}]}))
+    assert "| a, 20 epochs | whole run | 5 | 120 | 2.2 h | 2.0 GiB |" in text
 
 
 def test_parts_that_were_told_stand_beside_those_that_were_counted():

@@ -190,10 +190,23 @@ def test_a_run_ends_with_latents_their_deviations_and_parts(folder: Path):
     assert read_json(folder / "parts.json")["parts"]
 
 
-def test_parts_appear_as_a_whole_while_they_are_rigid(folder: Path):
-    found = [Run(folder).stage(f"rigid-{name}").load_result()[0] for name in ("densities", "frames")]
-    assert not any(bool(each["density.feature_offsets"].any()) for each in found)
-    assert not torch.equal(*(each["density.amplitudes"] for each in found))
+def test_parts_appear_as_a_whole_until_their_densities_follow_from_their_motions(folder: Path):
+    first, then = (Run(folder).stage(f"rigid-{name}").load_result()[0] for name in ("densities", "frames"))
+    assert not bool(first["density.feature_offsets"].any())
+    assert bool(then["density.feature_offsets"].any())
+    assert not any(bool(each["density.displacement.trunk.4.weight"].any()) for each in (first, then))
+
+
+def test_a_mixture_is_made_as_bright_as_the_images(scene: Scene):
+    made, rows, store = objective("anchors", scene), torch.arange(100), scene.store
+    with torch.no_grad():
+        drawn, _ = made._beside(made.latents.rows, rows, scene.poses)  # pyright: ignore[reportPrivateUsage]
+    values, held = torch.zeros_like(store.values), store.disc.count(LIMIT)
+    deviation = store.noise[0].sqrt()[store.disc.shells(LIMIT), None]
+    values[:, :held] = (0.5 * drawn.unflatten(1, (held, 2)) * deviation).half()
+    seen = replace(scene, store=replace(store, values=values))
+    bright = BandObjective(made.density, made.latents, seen, SMALL).brightened()
+    assert float(bright.density.unit) == pytest.approx(0.5, rel=1e-3)
 
 
 def test_the_same_seed_finds_the_same_latents(stack: ParticleStack, folder: Path, tmp_path: Path):

@@ -32,8 +32,9 @@ def settled(
     """The fine mixture after its parts have moved as rigid bodies, drawn anew from their maps.
 
     First their densities follow from the motions that they begin with; then both are made better. Not until
-    each part is sharp in its own frame may Gaussians move or fade within it: before, they would flow to where
-    density is missing, or shine one after another where a part comes by, and no part would turn.
+    each part is sharp in its own frame may Gaussians move within it: before, they would flow to where density
+    is missing, and no part would turn. Nor do they fade by themselves at first: they would shine one after
+    another where a part comes by.
 
     Args:
         fine: With frames that were taught.
@@ -46,11 +47,13 @@ def settled(
     epochs = config.solving.rigid_epochs
     if not epochs or not fine.anchors:
         return fine
-    descent = DescentConfig(epochs=epochs, batch_size=config.fine_descent.batch_size, seed=config.seed)
-    within = fine.displacement, fine.feature_offsets
-    for name, still in (("densities", (fine.motion, *within)), ("frames", within)):
+    first = fine.motion, fine.displacement, fine.feature_offsets
+    steps = ("densities", first, epochs), ("frames", (fine.displacement,), max(1, epochs // 2))
+    for name, still, passes in steps:
         _let_learn(still, False)
-        descend(BandObjective(fine, latents, low, config), stack, descent, run.stage(f"rigid-{name}"))
+        descent = DescentConfig(epochs=passes, batch_size=config.fine_descent.batch_size, seed=config.seed)
+        goal = BandObjective(fine, latents, low, config).brightened()
+        descend(goal, stack, descent, run.stage(f"rigid-{name}"))
         _let_learn(still, True)
     return redrawn(fine, latents, full, stack.halves(), config)
 

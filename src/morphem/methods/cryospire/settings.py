@@ -43,7 +43,7 @@ class RateConfig:
     """Amplitudes."""
     features: float = 5e-3
     """Features of the coarse mixture."""
-    feature_offsets: float = 1e-2
+    feature_offsets: float = 3e-3
     """Feature offsets of the fine mixture."""
     networks: float = 3e-3
     """Weights of the networks."""
@@ -65,7 +65,7 @@ class SolvingConfig:
     """Finest frequency that the coarse mixture sees, frequency pixels."""
     rigid_epochs: int = 4
     """Passes in which the fine mixture's parts are rigid and see no more than the coarse one did: so many for
-    their densities at the motions that the coarse one shows, and so many for both; 0 for none."""
+    their densities at the motions that the coarse one shows, and half as many for both; 0 for none."""
     search: int = 2000
     """Images that tell whether to search the moving part's pose in every image; sets of fewer, and 0, have no
     such search."""
@@ -124,7 +124,7 @@ class Config:
     """Standard deviation of the latents at the start."""
     latent_penalty: float = 0.1
     """Weight of the squared norm of an image's latent."""
-    feature_penalty: float = 0.1
+    feature_penalty: float = 0.01
     """Weight of the squared norm of the feature offsets."""
     encoding: Literal["learned", "positional"] = "learned"
     """What tells Gaussians apart: learned features, or (ablation) an encoding of where they are."""
@@ -185,7 +185,6 @@ _PUBLISHED = Config(
     parts_descent=DescentConfig(epochs=15, batch_size=64),
     fine_descent=DescentConfig(epochs=30, batch_size=64),
     noise="white",
-    feature_penalty=0.01,
     rates=RateConfig(frames=3e-3, feature_offsets=1e-3),
 )
 PRESETS = {

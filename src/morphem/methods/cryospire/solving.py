@@ -147,9 +147,8 @@ def coarse_at(
     """
     stack, scene = seen
     coarse = initial_parts(start_map(maps, config), replace(config, latent=latents.rows.shape[1]))
-    descend(
-        BandObjective(coarse, latents, scene, config), stack, config.parts_descent, run.stage("parts-anew")
-    )
+    goal = BandObjective(coarse, latents, scene, config).brightened()
+    descend(goal, stack, config.parts_descent, run.stage("parts-anew"))
     return coarse
 
 
@@ -183,7 +182,7 @@ def alternated(
     (stack, scene), (descent, run, name) = seen, how
     solved = None
     for number in range(1, config.solving.rounds + 1):
-        objective = BandObjective(density, latents, scene, config)
+        objective = BandObjective(density, latents, scene, config).brightened()
         each = replace(descent, seed=descent.seed + number - 1)
         descend(objective, stack, each, run.stage(f"{name}-{number}"))
         if config.known_latents is None:
