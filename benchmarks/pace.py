@@ -33,13 +33,14 @@ def main() -> int:
     parser.add_argument("--peer", type=Path, required=True, help="environment of cryoDRGN")
     parser.add_argument("--budget", type=float, default=600.0, help="seconds of cryoDRGN's training")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, default=Path("pace"), help="folder for data and results")
+    parser.add_argument("--work", type=Path, default=Path("quality"), help="folder for data and results")
     parser.add_argument("--json", type=Path, default=RESULTS)
     given = parser.parse_args()
     words = [given.recipe, "--method", "cryospire", "--preset", "fast", "--seed", str(given.seed)]
     words += ["--structures", str(given.structures)] if given.structures else []
     asked = quality.arguments().parse_args(words)
-    data = quality.simulated(asked, given.work / f"{given.recipe}-{given.seed}")
+    folder = given.work / f"{given.recipe}-small-{given.seed}"
+    data = quality.simulated(asked, folder / "data")
     images, box = quality.counted(data), quality.grid(data)["box"]
     record = {
         "recipe": given.recipe,
@@ -48,9 +49,9 @@ def main() -> int:
         "commit": quality.commit(),
         "machine": machine(1),
         "rows": [
-            by_fast(asked, data, given.work / "fast"),
+            by_fast(asked, data, folder / "cryospire-fast"),
             by_paper(box, images),
-            by_peer(given, data, given.work / "cryodrgn", images),
+            by_peer(given, data, folder / "pace-of-cryodrgn", images),
         ],
     }
     fast = record["rows"][0]["images_per_second"]
@@ -63,8 +64,8 @@ def main() -> int:
 
 
 def by_fast(asked: argparse.Namespace, data: Path, folder: Path) -> dict[str, Any]:
-    """A whole run; epochs are passes over all images, searches and solving for latents on top."""
-    made = quality.by_morphem(asked, data, folder)
+    """A whole run, which quality.py may judge; epochs are passes over all images, all else comes on top."""
+    made = quality.reconstructed(asked, data, folder)
     (used,) = made.usage
     return {
         "program": "cryospire, fast",
