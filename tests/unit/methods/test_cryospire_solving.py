@@ -214,6 +214,14 @@ def test_the_same_seed_finds_the_same_latents(stack: ParticleStack, folder: Path
     assert torch.equal(again.latents, torch.from_numpy(np.load(folder / "latents.npy")))
 
 
+def test_images_of_nothing_are_left_out_and_the_log_says_how_many(tmp_path: Path):
+    stack, truth = simulate(hinge(), 100, GRID, 0, Conditions(snr=2.0, junk=0.2))
+    run(stack, SMALL, tmp_path)
+    assert len(np.load(tmp_path / "latents.npy")) == 100
+    told = f"images: {int((~truth.intact).sum())} likelier hold nothing"
+    assert told in (tmp_path / "log.txt").read_text()
+
+
 def test_known_latents_stay_as_they_are(stack: ParticleStack, tmp_path: Path):
     known = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
     np.save(tmp_path / "known.npy", known)

@@ -13,6 +13,7 @@ from morphem.engine.descend import DescentConfig, descend
 from morphem.engine.half_maps import HalfMaps
 from morphem.engine.insertion import background_noise
 from morphem.engine.parts import write_parts
+from morphem.engine.progress import Progress
 from morphem.engine.reconstruction import Reconstruction, write_spread
 from morphem.engine.run import Run
 from morphem.inference.latents import Scene, Solved, population_prior, solve_latents, weak_prior
@@ -190,7 +191,14 @@ def alternated(
             solved = solved_once(density, latents, scene, config, stage, told)
             latents.rows.copy_(solved.mean)
             scene = known_from(scene, solved, told)
+            if scene.sound is not None and not scene.sound.all():
+                _say_left_out(run, int((~scene.sound).sum()))
     return solved
+
+
+def _say_left_out(run: Run, images: int) -> None:
+    with Progress(run.root, "images", 0) as progress:
+        progress.say(f"{images:,} likelier hold nothing than the molecule: mixtures are made without them")
 
 
 def solved_once(
