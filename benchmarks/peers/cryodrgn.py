@@ -80,7 +80,8 @@ def train(program: Path, data: Path, out: Path, images: int, training: Training)
     ]
     command = [program, "train_vae", star, "--datadir", data, "--poses", poses, "--ctf", ctf]
     command += ["--zdim", str(LATENT), "-n", str(training.epochs), "--seed", str(training.seed)]
-    command += ["--no-analysis", "-o", out / "vae", *_widths(training.width)]
+    # it tells its pace at common multiples of this and of its batches of 16 images
+    command += ["--no-analysis", "--log-interval", "160", "-o", out / "vae", *_widths(training.width)]
     usage.append(measured(command, log, variables, training.budget))
     said = log.read_text(encoding="utf-8", errors="replace")
     return Trained(out / "vae", last_epoch(out / "vae", images), pace(said, images), usage)
