@@ -190,11 +190,13 @@ def test_a_run_ends_with_latents_their_deviations_and_parts(folder: Path):
     assert read_json(folder / "parts.json")["parts"]
 
 
-def test_parts_appear_as_a_whole_until_their_densities_follow_from_their_motions(folder: Path):
-    first, then = (Run(folder).stage(f"rigid-{name}").load_result()[0] for name in ("densities", "frames"))
-    assert not bool(first["density.feature_offsets"].any())
-    assert bool(then["density.feature_offsets"].any())
-    assert not any(bool(each["density.displacement.trunk.4.weight"].any()) for each in (first, then))
+def test_parts_appear_as_a_whole_until_they_are_sharp_in_their_frames(folder: Path):
+    stages = [Run(folder).stage(f"rigid-{name}") for name in ("densities", "frames", "fading")]
+    found = [stage.load_result()[0] for stage in stages]
+    assert [bool(each["density.feature_offsets"].any()) for each in found] == [False, False, True]
+    assert not any(bool(each["density.displacement.trunk.4.weight"].any()) for each in found)
+    moves = [each["density.motion.last.weight"] for each in found]
+    assert not torch.equal(moves[0], moves[1])
 
 
 def test_a_mixture_is_made_as_bright_as_the_images(scene: Scene):

@@ -32,9 +32,9 @@ def settled(
     """The fine mixture after its parts have moved as rigid bodies, drawn anew from their maps.
 
     First their densities follow from the motions that they begin with; then both are made better. Not until
-    each part is sharp in its own frame may Gaussians move within it: before, they would flow to where density
-    is missing, and no part would turn. Nor do they fade by themselves at first: they would shine one after
-    another where a part comes by.
+    each part is sharp in its own frame may Gaussians move or fade within it: before, they would flow to where
+    density is missing, or shine one after another where a part comes by, and no part would turn. They fade
+    before they move, lest a part be turned to hide what is absent of it.
 
     Args:
         fine: With frames that were taught.
@@ -47,8 +47,12 @@ def settled(
     epochs = config.solving.rigid_epochs
     if not epochs or not fine.anchors:
         return fine
-    first = fine.motion, fine.displacement, fine.feature_offsets
-    steps = ("densities", first, epochs), ("frames", (fine.displacement,), max(1, epochs // 2))
+    within = fine.displacement, fine.feature_offsets
+    steps = (
+        ("densities", (fine.motion, *within), epochs),
+        ("frames", within, epochs),
+        ("fading", (fine.displacement,), max(1, epochs // 2)),
+    )
     for name, still, passes in steps:
         _let_learn(still, False)
         descent = DescentConfig(epochs=passes, batch_size=config.fine_descent.batch_size, seed=config.seed)

@@ -65,7 +65,8 @@ class SolvingConfig:
     """Finest frequency that the coarse mixture sees, frequency pixels."""
     rigid_epochs: int = 4
     """Passes in which the fine mixture's parts are rigid and see no more than the coarse one did: so many for
-    their densities at the motions that the coarse one shows, and half as many for both; 0 for none."""
+    their densities at the motions that the coarse one shows, so many for both, and half as many more in which
+    their Gaussians fade; 0 for none."""
     search: int = 2000
     """Images that tell whether to search the moving part's pose in every image; sets of fewer, and 0, have no
     such search."""
