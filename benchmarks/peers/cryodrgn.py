@@ -108,11 +108,11 @@ def pace(log: str, images: int) -> float | None:
     times = [3600 * int(h) + 60 * int(m) + float(s) for _, h, m, s in _EPOCH.findall(log)]
     if times:
         return images * len(times) / sum(times)
-    begun, amidst = _BEGUN.search(log), _AMIDST.findall(log)
-    if begun is None or not amidst:
+    begun, amidst = _BEGUN.findall(log), _AMIDST.findall(log)
+    if not begun or not amidst:
         return None
     when, seen = amidst[-1]
-    seconds = (_time(when) - _time(begun[1])).total_seconds()
+    seconds = (_time(when) - _time(begun[-1])).total_seconds()  # a log may hold earlier attempts
     return int(seen) / seconds if seconds else None
 
 
