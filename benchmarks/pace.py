@@ -2,10 +2,10 @@
 
 python -m benchmarks.pace igg-1d --structures FOLDER --peer FOLDER
 
-Run from the top of the repository; a quarter of an hour. The preset ``fast`` reconstructs the whole set, and its
-rate is that of the whole run. Of ``paper``, training steps are timed: its rate is what all epochs of both stages
-would come to; of cryoDRGN with its defaults, training without start-up, within a budget. Seconds are those of
-the processor for Morphem, of the clock for cryoDRGN.
+Run from the top of the repository; a quarter of an hour. The preset ``fast`` reconstructs the whole set, and
+its rate is that of the whole run. Of ``paper``, training steps are timed, and its rate is what all epochs of
+both stages would come to; of cryoDRGN with its defaults, training without start-up, within a budget. Seconds
+are those of the processor for Morphem, of the clock for cryoDRGN.
 """
 
 from __future__ import annotations
