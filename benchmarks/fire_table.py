@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.table import duration, publish
+from benchmarks.further import duration
+from benchmarks.table import publish
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "cryofire.md"

@@ -55,7 +55,7 @@ def robustness(text: str) -> str:
         scores = {name: _by_seed(rows, label, name) for name in met}
         lines.append(f"| {label} | " + " | ".join(_lost(scores[name], scores[()]) for name in met) + " |")
     ceilings = [_by_seed(rows, labels[0], name, "ceiling") for name in met]
-    lines.append("| **ceiling** | " + " | ".join(_number(_mean(each)) for each in ceilings) + " |")
+    lines.append("| **ceiling** | " + " | ".join(number(_mean(each)) for each in ceilings) + " |")
     return "\n".join([*lines, "", "```", *dict.fromkeys(row["command"] for row in rows), "```"])
 
 
@@ -75,9 +75,9 @@ def ablations(text: str) -> str:
     ]
     for label in labels:
         found = {(row["recipe"], row["seed"]): _deviation(row) for row in rows if row["label"] == label}
-        lines.append(f"| {label} | " + " | ".join(_number(found.get(each)) for each in sets) + " |")
+        lines.append(f"| {label} | " + " | ".join(number(found.get(each)) for each in sets) + " |")
     tops = {(row["recipe"], row["seed"]): _deviation(row, "ceiling") for row in rows}
-    lines.append("| **ceiling** | " + " | ".join(_number(tops[each]) for each in sets) + " |")
+    lines.append("| **ceiling** | " + " | ".join(number(tops[each]) for each in sets) + " |")
     return "\n".join([*lines, "", "```", *dict.fromkeys(row["command"] for row in rows), "```"])
 
 
@@ -94,12 +94,11 @@ def pace(text: str) -> str:
         "| | measured | images/s | `fast` / this | all epochs take | memory |",
         "|---|---|---|---|---|---|",
     ]
-    for row in record["rows"]:
-        took = f"{row['seconds'] / 60:.0f} min" if row["seconds"] < 7200 else f"{row['seconds'] / 3600:.1f} h"
-        lines.append(
-            f"| {row['program']}, {row['epochs']} epochs | {row['what']} | {row['images_per_second']:g} | "
-            f"{row['fast_over_this']:.0f} | {took} | {row['peak_memory_mb'] / 1024:.1f} GiB |"
-        )
+    lines += [
+        f"| {row['program']}, {row['epochs']} epochs | {row['what']} | {row['images_per_second']:g} | "
+        f"{row['fast_over_this']:.0f} | {duration(row['seconds'])} | {row['peak_memory_mb'] / 1024:.1f} GiB |"
+        for row in record["rows"]
+    ]
     return "\n".join(
         [
             *lines,
@@ -173,9 +172,9 @@ def _deviation(row: Row, what: str = "value") -> float:
 
 
 def _lost(scores: dict[int, float], clean: dict[int, float]) -> str:
-    told = " ".join(_number(value) for value in scores.values()) or "–"
+    told = " ".join(number(value) for value in scores.values()) or "–"
     both = [clean[seed] - scores[seed] for seed in scores if seed in clean]
-    return told if scores is clean or not both else f"{told} ({_number(sum(both) / len(both))})"
+    return told if scores is clean or not both else f"{told} ({number(sum(both) / len(both))})"
 
 
 def _mean(scores: dict[int, float]) -> float | None:
@@ -186,12 +185,19 @@ def _parts_line(row: Row, first: list[object]) -> str:
     score = row["scores"]
     still = row["parts"] == 1  # nothing moves: there is no deviation to agree on
     names = ("adjusted_rand", "deviation_fsc", "ceiling", "auc", "auc_ceiling")
-    shown = ["–" if still and name in names[:3] else _number(score[name]) for name in names]
+    shown = ["–" if still and name in names[:3] else number(score[name]) for name in names]
     return "| " + " | ".join([*map(str, first), *shown]) + " |"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     """Three decimals without the nought."""
     if value is None:
         return "–"
     return f"{value:.3f}".replace("0.", ".", 1).replace("-", "−") if abs(value) < 1 else f"{value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

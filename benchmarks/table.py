@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import further
+from benchmarks.further import duration, number
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -205,16 +206,16 @@ def named(row: Row) -> str:
 def _end_line(end: str, row: Row) -> str:
     """Floor or ceiling of every score that has one."""
     maps = row["evaluation"]["maps"]
-    cells = [_number(maps.get(series, {}).get(score, {}).get(end)) for series, score in _MAPS]
+    cells = [number(maps.get(series, {}).get(score, {}).get(end)) for series, score in _MAPS]
     return "| " + " | ".join([_ENDS[end], *cells, *[""] * (len(COLUMNS) - 1 - len(cells))]) + " |"
 
 
 def _score(row: Row, series: str, name: str, alone: bool) -> str:
     score = row["evaluation"]["maps"].get(series, {}).get(name, {})
-    told = _number(score.get("value"))
+    told = number(score.get("value"))
     if alone and series == "by_state" and score.get("interval"):
         low, high = score["interval"]
-        return f"{told} [{_number(low)}, {_number(high)}]"
+        return f"{told} [{number(low)}, {number(high)}]"
     return told
 
 
@@ -230,9 +231,9 @@ def latent_words(row: Row) -> list[str]:
         body["occupancy_auroc"]["value"] for body in latents["bodies"].values() if "occupancy_auroc" in body
     ]
     if known:
-        words.append(f"presence AUROC {_number(sum(known) / len(known))}")
+        words.append(f"presence AUROC {number(sum(known) / len(known))}")
     clusters = [
-        f"{short} {_number(latents['clusters'][n]['value'])}"
+        f"{short} {number(latents['clusters'][n]['value'])}"
         for n, short in _SHORT.items()
         if n in latents["clusters"]
     ]
@@ -243,7 +244,7 @@ def _coordinate_words(name: str, scores: Row) -> list[str]:
     short, _, unit = name.partition(" (")
     words = []
     if "rank_correlation" in scores:
-        words.append(f"{short} rank {_number(scores['rank_correlation']['value'])}")
+        words.append(f"{short} rank {number(scores['rank_correlation']['value'])}")
     if "error_median" in scores:
         scale, sign = (math.degrees(1), "°") if unit == "rad)" else (1, "")
         error, bound = scores["error_median"]["value"], scores["error_median"].get("ceiling")
@@ -252,26 +253,12 @@ def _coordinate_words(name: str, scores: Row) -> list[str]:
     return words
 
 
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def _processors(row: Row) -> str:
     return "one thread" if row["threads"] == 1 else f"{row['threads']} threads"
 
 
 def _rate(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
-
-
-def _number(value: float | None) -> str:
-    """Three decimals without the nought."""
-    if value is None:
-        return "–"
-    return f"{value:.3f}".replace("0.", ".", 1).replace("-", "−") if abs(value) < 1 else f"{value:.3f}"
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:

@@ -142,6 +142,12 @@ class Progress:
             log.write(line + "\n")
 
 
+def tell(folder: Path, what: str, text: str) -> None:
+    """A sentence about something for whoever reads the ``log.txt`` of a run."""
+    with Progress(folder, what, 0) as progress:
+        progress.say(text)
+
+
 def _clock(seconds: float) -> str:
     """Hours, minutes and seconds, as in 1:02:03."""
     minutes, rest = divmod(int(seconds), 60)

@@ -80,10 +80,15 @@ class Solved(PerParticle):
         empty = self.score < 0
         return ~empty if self.score.median() > _TELLING else torch.ones_like(empty)
 
-    def contrast_spread(self) -> float:
-        """Standard deviation of the contrast about 1 over sound particles, within reason."""
-        found = float(self.excess[self.sound()].mean().clamp(min=0).sqrt())
-        return min(max(found, _SPREADS[0]), _SPREADS[1])
+    def population(self, spread: float) -> tuple[Prior, float]:
+        """What sound particles tell of all: how latents are spread, and how contrasts are about 1.
+
+        A contrast that may differ hides what is absent: how much contrasts differ is learned, within reason,
+        unless ``spread``, what was reckoned with before, is 0.
+        """
+        kept = self[self.sound()]
+        found = float(kept.excess.mean().clamp(min=0).sqrt())
+        return population_prior(kept), min(max(found, _SPREADS[0]), _SPREADS[1]) if spread else 0.0
 
 
 @dataclass(frozen=True)
@@ -127,13 +132,9 @@ class Scene:
     sound: Bool[Tensor, "n"] | None = None
 
     def known_from(self, solved: Solved) -> Scene:
-        """The same images, with what solving for their latents tells of all of them and of each.
-
-        A contrast that may differ hides what is absent: how much contrasts differ is learned, where they do.
-        """
-        sound, prior = solved.sound(), population_prior(solved[solved.sound()])
-        spread = solved.contrast_spread() if self.contrast_spread else 0.0
-        return replace(self, prior=prior, sound=sound[self.particle], contrast_spread=spread)
+        """The same images, with what solving for their latents tells of all of them and of each."""
+        prior, spread = solved.population(self.contrast_spread)
+        return replace(self, prior=prior, sound=solved.sound()[self.particle], contrast_spread=spread)
 
     def sound_ones(self, rows: Int[Tensor, "m"]) -> Int[Tensor, "k"]:
         """Those of some images that are sound."""

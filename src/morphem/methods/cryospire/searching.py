@@ -17,7 +17,7 @@ from morphem.core.fourier import resize_map
 from morphem.core.grid import Grid
 from morphem.core.types import GaussianMixture, Poses, Volume
 from morphem.data.stack import ParticleStack
-from morphem.engine.progress import Progress
+from morphem.engine.progress import tell
 from morphem.engine.run import Run
 from morphem.inference.latents import Prior, Scene, Solved
 from morphem.inference.loose_part import (
@@ -109,7 +109,7 @@ def searched_part(
     stack, low, full = seen
     start = _start(coarse, climbed.latents, stack, config)
     if isinstance(start, str):
-        _say(run, f"not searched for: {start}")
+        tell(run.root, "moving part", f"not searched for: {start}")
         return None
     contrast = climbed.solved.contrast[stack.particle]
     first = remembered(
@@ -220,7 +220,7 @@ def worthwhile(gain: Float[Tensor, "3"], run: Run) -> bool:
     least = max(_SURE * error, _MISSED * told)
     word = "searched in all images" if missed >= least else "not searched for"
     met = f"its pose tells {told:.1f} nats an image, of which latents miss {missed:.1f} ± {error:.1f}"
-    _say(run, f"{word}: {met}; {least:.1f} are asked")
+    tell(run.root, "moving part", f"{word}: {met}; {least:.1f} are asked")
     return missed >= least
 
 
@@ -264,12 +264,6 @@ def _posed(
     maps = {"still": loose.still.voxels, "part": loose.part.voxels, "joint": loose.joint}
     places = {"rotation": found.places.rotation, "slack": found.places.slack}
     return {**maps, **places, "covariance": found.covariance, "evidence": found.evidence}
-
-
-def _say(run: Run, text: str) -> None:
-    """A sentence for whoever reads ``log.txt``."""
-    with Progress(run.root, "moving part", 0) as progress:
-        progress.say(text)
 
 
 def _loose(tensors: dict[str, Tensor], grid: Grid) -> Loose:

@@ -13,10 +13,10 @@ from morphem.engine.descend import DescentConfig, descend
 from morphem.engine.half_maps import HalfMaps
 from morphem.engine.insertion import background_noise
 from morphem.engine.parts import write_parts
-from morphem.engine.progress import Progress
+from morphem.engine.progress import tell
 from morphem.engine.reconstruction import Reconstruction, write_spread
 from morphem.engine.run import Run
-from morphem.inference.latents import Scene, Solved, population_prior, solve_latents, weak_prior
+from morphem.inference.latents import Scene, Solved, solve_latents, weak_prior
 from morphem.inference.passes import remembered
 from morphem.inference.store import collect
 from morphem.methods.cryospire.holding import body_still
@@ -192,13 +192,10 @@ def alternated(
             latents.rows.copy_(solved.mean)
             scene = known_from(scene, solved, told)
             if scene.sound is not None and not scene.sound.all():
-                _say_left_out(run, int((~scene.sound).sum()))
+                empty = int((~scene.sound).sum())
+                text = f"{empty:,} likelier hold nothing than the molecule: mixtures are made without them"
+                tell(run.root, "images", text)
     return solved
-
-
-def _say_left_out(run: Run, images: int) -> None:
-    with Progress(run.root, "images", 0) as progress:
-        progress.say(f"{images:,} likelier hold nothing than the molecule: mixtures are made without them")
 
 
 def solved_once(
@@ -231,9 +228,7 @@ def infer(stack: ParticleStack, source: Run, known: Reconstruction, config: Conf
     white = torch.ones(stack.n_groups, stack.grid.half)
     noise = white if config.noise == "white" else background_noise(stack, torch.arange(len(stack)), run)
     store = collect(stack, limit, noise, run)
-    seen = Solved(**tensors)
-    spread = seen.contrast_spread() if config.solving.contrast_spread else 0.0
-    prior = population_prior(seen[seen.sound()])
+    prior, spread = Solved(**tensors).population(config.solving.contrast_spread)
     scene = Scene(store, stack.poses, stack.particle, limit, spread, prior)
     start = known.latents.mean(0).expand(stack.n_particles, -1).contiguous()
     latents = config.solving.latents
