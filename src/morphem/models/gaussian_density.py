@@ -10,7 +10,7 @@ import math
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import one_hot, relu
+from torch.nn.functional import one_hot
 
 from morphem.core.fourier import to_fourier
 from morphem.core.grid import Grid
@@ -200,7 +200,7 @@ class AnchoredMixture(AbstractDensity):
     def part_occupancy(self, z: Float[Tensor, "b z"]) -> Float[Tensor, "b a"]:
         """How much of each part is there, of all that could be; 1 is what Gaussians begin with."""
         shown = torch.sigmoid(self.occupancy(self.own_features(), z)[..., 0]) / VISIBLE_SHARE
-        mass = relu(self.amplitudes) * self.log_scales.exp().square()
+        mass = self.amplitudes.clamp(min=0) * self.log_scales.exp().square()
         own = one_hot(self.part, self.anchors).to(mass) * mass[:, None]
         return shown @ (own / own.sum(0).clamp(min=1e-30))
 
@@ -261,7 +261,7 @@ def _in_angstrom(
     return GaussianMixture(
         centres * density.extent,
         density.log_scales.exp() * density.extent,
-        relu(density.amplitudes) * density.unit * shown,
+        density.amplitudes.clamp(min=0) * density.unit * shown,  # unlike that of relu, its slope at 0 is 1
     )
 
 

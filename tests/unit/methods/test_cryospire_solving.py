@@ -154,6 +154,21 @@ def test_its_gradient_is_that_of_the_direct_evaluation(stack: ParticleStack, sce
         assert float((a - b).norm()) < 0.05 * float(b.norm())
 
 
+@pytest.mark.parametrize("kind", ["parts", "anchors"])
+def test_a_gaussian_that_went_out_may_shine_again(stack: ParticleStack, scene: Scene, kind: str):
+    made, batch = objective(kind, scene), stack.read(torch.arange(8))
+    with torch.no_grad():
+        made.density.amplitudes[:3] = torch.tensor([-0.3, -7.0, 0.0])
+    misfit = made.misfit(made.latents.rows[:8], batch)
+    (slope,) = torch.autograd.grad(misfit, made.density.amplitudes)
+    with torch.no_grad():
+        for one in range(3):
+            made.density.amplitudes[one] = 0.05
+            ahead = made.misfit(made.latents.rows[:8], batch)
+            made.density.amplitudes[one] = 0.0
+            assert float(slope[one]) == pytest.approx(float(ahead - misfit) / 0.05, rel=0.05)
+
+
 def test_the_contrast_is_the_likeliest_and_none_is_negative():
     generator = torch.Generator().manual_seed(2)
     model = torch.randn(4, 30, generator=generator)

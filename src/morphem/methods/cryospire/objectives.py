@@ -137,6 +137,8 @@ class BandObjective(AbstractMixtureObjective):
     def misfit(self, z: Float[Tensor, "b z"], batch: Particles) -> Float[Tensor, ""]:
         """Mean over images of the squared residual in units of the noise, pixels of the band alone."""
         rows, sound = batch.index.cpu(), self.scene.sound
+        with torch.no_grad():
+            self.density.amplitudes.clamp_(min=0)  # one that went out may shine again: at 0 it has a slope
         model, seen = self._beside(z, rows, batch.poses)
         contrast = best_contrast(model.detach(), seen, self.scene.contrast_spread)
         left = (seen - contrast[:, None] * model).square().sum(1)
