@@ -123,7 +123,7 @@ class ExportCommand:
     particles: Path | None = None
     """The original particle file, where it has moved."""
     with_poses: bool = False
-    """Write the run's poses in place of the file's (star, cs, csg)."""
+    """Write the run's poses and corrected defoci in place of the file's (star, cs, csg)."""
     project: Path | None = None
     """Folder that RELION is started in; image names that have to change are relative to it (star)."""
     states: int = 0

@@ -39,17 +39,19 @@ class CsSource(AbstractSource):
     ) -> None:
         """Write rows bit for bit, and of each passthrough the same particles to a file beside it.
 
-        New columns without a prefix of their own get ``morphem/``.
+        New columns without a prefix get ``morphem/``; those that a passthrough has are replaced there.
         """
         added = {name if "/" in name else f"morphem/{name}": np.asarray(v) for name, v in columns.items()}
         chosen = self.dataset[rows]
         if poses is not None:
             added |= self._pose_columns(poses, rows)
-        _save(path, _with_columns(chosen, added))
         for k, passthrough in enumerate(self.passthroughs):
             number = f"_{k}" if k else ""
             beside = path.with_name(f"{path.stem}_passthrough_particles{number}.cs")
-            _save(beside, passthrough[rows_of(passthrough["uid"], chosen["uid"])])
+            known = set(passthrough.dtype.names or ()) - set(chosen.dtype.names or ())
+            theirs = {name: added.pop(name) for name in known & set(added)}
+            _save(beside, _with_columns(passthrough[rows_of(passthrough["uid"], chosen["uid"])], theirs))
+        _save(path, _with_columns(chosen, added))
 
     def _pose_columns(self, poses: Poses, rows: Int[np.ndarray, "b"]) -> dict[str, np.ndarray]:
         psize = self.psize[rows]

@@ -163,13 +163,8 @@ def solve_latents(
         typical: Latents that prototypes are made of; those to start from, of sound images, unless given.
     """
     particles, width = latents.shape
-    found = Solved(
-        torch.zeros_like(latents),
-        torch.zeros(particles, width, width),
-        torch.zeros(particles),
-        torch.zeros(particles),
-        torch.zeros(particles),
-    )
+    numbers = torch.zeros(3, particles)
+    found = Solved(torch.zeros_like(latents), torch.zeros(particles, width, width), *numbers)
     if typical is None:
         typical = latents[scene.particle[scene.sound_ones(torch.arange(len(scene.particle)))].unique()]
     solver = _Solver(density, latents, scene, config, typical)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from numpy.lib import recfunctions as rfn
 
 from finished import LATENT, cs_arrays, cs_set, finished_run, save_cs, star_set
 from morphem.data.errors import DataError
@@ -126,6 +127,30 @@ def test_refined_poses_are_written_when_asked_for(project):
     torch.testing.assert_close(found.shift, written["shift"][ROWS], atol=1e-5, rtol=0)
     main = cs_arrays(COUNT)[0]
     assert np.load(out)["alignments3D/pose"].tobytes() != main["alignments3D/pose"][ROWS].tobytes()
+
+
+def test_corrected_defoci_are_written_to_the_dataset_that_had_them(tmp_path):
+    path = cs_set(tmp_path)
+    main, other = cs_arrays(COUNT)
+    ctf = [name for name in main.dtype.names if name.startswith("ctf/")]
+    save_cs(path, rfn.drop_fields(main, ctf))
+    row = {uid: n for n, uid in enumerate(main["uid"])}
+    rows = [row.get(uid, 0) for uid in other["uid"]]
+    passed = rfn.append_fields(other, ctf, [main[name][rows] for name in ctf], usemask=False)
+    save_cs(path.with_name("J9_passthrough_particles.cs"), passed)
+    run = finished_run(tmp_path / "run", path)
+    defoci = 20_000 + 10 * np.arange(2 * COUNT, dtype=np.float32).reshape(COUNT, 2)
+    np.save(run / "defocus.npy", defoci)
+    for with_poses in (False, True):
+        out = export(run, "csg", tmp_path / f"{with_poses}.csg", ROWS, None, ExportOptions(with_poses))
+        beside = out.with_name(f"{with_poses}_passthrough_particles.cs")
+        assert not any(name.startswith("ctf/") for name in np.load(out.with_suffix(".cs")).dtype.names)
+        found = np.load(beside)
+        assert found.dtype == passed.dtype
+        expected = defoci[ROWS] if with_poses else np.stack([main["ctf/df1_A"], main["ctf/df2_A"]], 1)[ROWS]
+        np.testing.assert_array_equal(np.stack([found["ctf/df1_A"], found["ctf/df2_A"]], 1), expected)
+        np.testing.assert_array_equal(found["ctf/df_angle_rad"], main["ctf/df_angle_rad"][ROWS])
+        assert yaml.safe_load(out.read_text())["results"]["ctf"]["metafile"] == f">{beside.name}"
 
 
 def test_components_of_an_earlier_variability_job_are_kept(tmp_path):

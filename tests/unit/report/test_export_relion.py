@@ -128,6 +128,15 @@ def test_poses_are_the_files_unless_the_runs_are_asked_for(project):
     assert same_images(whole, ROWS, found)
 
 
+def test_corrected_defoci_are_written_with_poses_alone(project):
+    defoci = 20_000 + 10.0 * np.arange(2 * COUNT, dtype=np.float32).reshape(COUNT, 2)
+    np.save(project / "Morphem/run/defocus.npy", defoci)
+    whole = open_stack(project / "Refine/particles.star").optics.defoci
+    kept, found = (open_stack(star_of(project, with_poses=each)).optics.defoci for each in (False, True))
+    assert torch.equal(kept, whole[ROWS])
+    torch.testing.assert_close(found, torch.from_numpy(defoci[ROWS]).to(found))
+
+
 def test_a_cropped_run_exports_the_images_at_their_full_size(tmp_path):
     path = star_set(tmp_path, box=BOX + 8)
     run = finished_run(tmp_path / "run", path, crop=BOX)

@@ -95,18 +95,17 @@ def corrected(
         stack = body_still(fine, latents.rows, stack)
         scene = replace(scene, poses=stack.poses)
     once = replace(config, solving=replace(config.solving, rounds=1))
-    for number in range(1, config.rounds_of(stack) + 1):
-        fitted = BandObjective(fine, latents, scene, config)
-        stack = posed_in(fitted, stack, sight(maps, config), run, number)
-        scene = replace(scene, poses=stack.poses)
-        scene = known_from(scene, solved, told)
-        how = (config.pose_descent, run, f"posed-{number}")
-        solved = alternated(fine, latents, (stack, scene), once, how, told)
-    for number in range(1, config.defocus_rounds + 1):
-        stack, scene = refocused_in(fine, latents.rows, (stack, scene), run, number)
-        scene = known_from(scene, solved, told)
-        how = (config.pose_descent, run, f"focused-{number}")
-        solved = alternated(fine, latents, (stack, scene), once, how, told)
+    rounds = [("posed", number) for number in range(1, config.rounds_of(stack) + 1)]
+    rounds += [("focused", number) for number in range(1, config.defocus_rounds + 1)]
+    for name, number in rounds:
+        if name == "posed":
+            fitted = BandObjective(fine, latents, scene, config)
+            stack = posed_in(fitted, stack, sight(maps, config), run, number)
+            scene = replace(scene, poses=stack.poses)
+        else:
+            stack, scene = refocused_in(fine, latents.rows, (stack, scene), run, number)
+        how = (config.pose_descent, run, f"{name}-{number}")
+        solved = alternated(fine, latents, (stack, known_from(scene, solved, told)), once, how, told)
     return stack, solved
 
 

@@ -29,7 +29,7 @@ class ExportOptions:
     """How to export; most exports need none of it.
 
     Attributes:
-        with_poses: Write the run's poses in place of the particle file's (star, cs, csg).
+        with_poses: Write the run's poses and corrected defoci in place of the file's (star, cs, csg).
         project: Folder that RELION is started in: names of images are relative to it (star).
         states: How many states and clusters; five by default, fewer where there are few particles.
         like: Map whose origin to take, so that both overlay (chimerax, mrc, cif).
@@ -94,14 +94,16 @@ def export_particles(
 
         return write_csv(chosen, run_columns(run, particles, options.states), out)
     found = _found_columns(run, chosen, options.states)
+    corrected = chosen.defoci() if options.with_poses else {}
     if to == "star":
         from morphem.report.export.relion import write_star
 
         star = {f"morphem{name.capitalize()}": values for name, values in found.items()}
-        return write_star(chosen, star, out, options.with_poses, options.project)
+        return write_star(chosen, star | corrected, out, options.with_poses, options.project)
     from morphem.report.export.cryosparc import write_cs
 
-    return write_cs(chosen, {k: v for k, v in found.items() if k != "latent"}, out, options.with_poses)
+    found = {name: values for name, values in found.items() if name != "latent"}
+    return write_cs(chosen, found | corrected, out, options.with_poses)
 
 
 def export_maps(

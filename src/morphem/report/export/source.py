@@ -30,6 +30,7 @@ class Chosen:
         latents: Of each image's particle.
         spread: Standard deviation of each latent; None where the run has none.
         poses: Of each image, as the run found or took them.
+        defocus: Both of each image, Å, where the run corrected them.
     """
 
     stack: ParticleStack
@@ -39,6 +40,12 @@ class Chosen:
     latents: Float[np.ndarray, "n z"]
     spread: Float[np.ndarray, "n z"] | None
     poses: Poses
+    defocus: Float[np.ndarray, "n 2"] | None
+
+    def defoci(self) -> dict[str, np.ndarray]:
+        """Columns of corrected defoci, where the run corrected them and the file has a place for them."""
+        names = self.metadata.source.defocus_columns
+        return {} if self.defocus is None or names is None else dict(zip(names, self.defocus.T, strict=True))
 
     @property
     def originals(self) -> list[Path]:
@@ -76,7 +83,7 @@ def chosen_particles(run: Path, rows: Int[np.ndarray, "m"] | None, particles: Pa
     if len(tensors["rotation"]) != len(particle):
         met = f"the particle file has {len(particle)} images, {run} has {len(tensors['rotation'])} poses"
         raise DataError("PATH-006", f"{met}; give the file that it was made of (--particles)")
-    spread = run / "latents_std.npy"
+    spread, defocus = run / "latents_std.npy", run / "defocus.npy"
     return Chosen(
         stack=stack,
         metadata=stack.metadata,
@@ -85,6 +92,7 @@ def chosen_particles(run: Path, rows: Int[np.ndarray, "m"] | None, particles: Pa
         latents=_rows(run / "latents.npy", particle[images]),
         spread=_rows(spread, particle[images]) if spread.is_file() else None,
         poses=Poses(tensors["rotation"], tensors["shift"])[stack.particle.new_tensor(images)],
+        defocus=_rows(defocus, images) if defocus.is_file() else None,
     )
 
 
@@ -106,5 +114,5 @@ def found_again(run: Path, particles: Path | None) -> ParticleStack:
         ) from error
 
 
-def _rows(path: Path, particle: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n z"]:
-    return np.load(path, allow_pickle=False)[particle]
+def _rows(path: Path, chosen: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n z"]:
+    return np.load(path, allow_pickle=False)[chosen]
