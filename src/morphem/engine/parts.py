@@ -49,7 +49,7 @@ def part_labels(density: AnchoredMixture, latents: Float[Tensor, "p z"], grid: G
     alive = rest.amplitudes > 0
     labels = torch.zeros_like(inside, dtype=torch.int64)
     points = zyx.flip(-1) * grid.pixel_size
-    labels[inside] = 1 + nearest_part(points, rest.centres[alive], density.part[alive])
+    labels[inside] = 1 + nearest_part(points, rest.centres[alive], density.bodies()[alive])
     return labels
 
 
@@ -62,9 +62,9 @@ def part_table(density: AnchoredMixture, latents: Float[Tensor, "p z"]) -> list[
     centres = torch.cat([mixture.centres for mixture in mixtures])
     amplitudes = torch.cat([mixture.amplitudes for mixture in mixtures])
     weight = rest.amplitudes * rest.scales.square()
-    rows = []
-    for part in range(int(density.part.max()) + 1):
-        member = density.part == part
+    rows, body = [], density.bodies()
+    for part in range(int(body.max()) + 1):
+        member = body == part
         mass = weight[member]
         turn, home, where = rigid_motion(rest.centres[member], centres[:, member], mass)
         travel = (where - home).norm(dim=1)

@@ -34,13 +34,18 @@ class AnchorConfig:
     by: Literal["features", "responses", "rigidity"] = "features"
     """What makes a cluster: learned features that are alike; Gaussians that move and fade alike over the
     particles' latents; or pieces that one rigid motion and one occupancy tell as well as several do."""
+    around: int = 0
+    """Of clusters by rigidity, Gaussians around each one that move as one for it; 0 for a 25th of all."""
     neighbours: int = 0
     """Let this many nearest Gaussians vote on each one's part, so that parts are connected; 0 for no vote."""
     part_radius: float = 0.0
     """Split parts in space until none has a larger RMS radius, fraction of the box; 0 never splits."""
 
     def __post_init__(self) -> None:
-        if min(self.count, self.neighbours, self.part_radius, self.gain, self.worth) < 0 or self.most < 1:
+        if (
+            min(self.count, self.around, self.neighbours, self.part_radius, self.gain, self.worth) < 0
+            or self.most < 1
+        ):
             raise ValueError(f"{self}: numbers must not be negative, and most is at least 1")
 
 
@@ -185,7 +190,7 @@ def _rigid_parts(
     behaviour: Behaviour, config: AnchorConfig, seed: int
 ) -> tuple[Int[Tensor, "g"], dict[int, float]]:
     """Parts joined from many pieces, and the share that each number of them explains."""
-    calm = calmed(behaviour)
+    calm = calmed(behaviour, config.around)
     # pieces shall be compact as well: what lies far apart may move alike by chance
     place = calm.home - calm.home.mean(0)
     rows = torch.cat([responses(calm), place / place.square().sum(1).mean().sqrt()], 1)

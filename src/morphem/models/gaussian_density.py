@@ -72,25 +72,22 @@ class PartMixture(AbstractDensity):
         """Feature of each Gaussian."""
         return self.features
 
+    def placed(self, z: Float[Tensor, "b z"]) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g"]]:
+        """Where each Gaussian is (box units) and its occupancy."""
+        centres = self.centres + self.displacement(self.features, z)
+        return centres, torch.sigmoid(self.occupancy(self.features, z)[..., 0])
+
     def mixture(self, z: Float[Tensor, "b z"]) -> GaussianMixture:
         """The Gaussians of each latent."""
-        centres = self.centres + self.displacement(self.features, z)
-        shown = torch.sigmoid(self.occupancy(self.features, z)[..., 0])
-        return _in_angstrom(self, centres, shown)
+        return _in_angstrom(self, *self.placed(z))
 
     def at_rest(self, latents: Float[Tensor, "p z"]) -> GaussianMixture:
         """The Gaussians where they are at the latent nearest to the mean, as bright as on average."""
         return _at_rest(self, latents)
 
-    @torch.no_grad()
     def behaviour(self, latents: Float[Tensor, "p z"], latents_used: int = 128) -> Behaviour:
         """What each Gaussian is and does, at some of the latents."""
-        rest = self.at_rest(latents)
-        some = latents[:: max(1, len(latents) // latents_used)]
-        centres = self.centres + self.displacement(self.features, some)
-        shown = torch.sigmoid(self.occupancy(self.features, some)[..., 0])
-        mass = rest.amplitudes * rest.scales.square()
-        return Behaviour(self.features.detach(), rest.centres / self.extent, centres, shown, mass)
+        return _behaviour(self, latents, latents_used)
 
     def project(
         self, z: Float[Tensor, "b z"], rotation: Float[Tensor, "b 3 3"], grid: Grid
@@ -121,6 +118,7 @@ class AnchoredMixture(AbstractDensity):
     """
 
     part: Int[Tensor, "g"]
+    body: Int[Tensor, "g"]
     anchor_centres: Float[Tensor, "a 3"]
     anchor_features: Float[Tensor, "a f"]
     anchor_still: Int[Tensor, ""]
@@ -149,7 +147,8 @@ class AnchoredMixture(AbstractDensity):
         self.register_buffer("anchor_centres", torch.zeros(rows, 3))
         self.register_buffer("anchor_features", torch.zeros(rows, features))
         self.register_buffer("anchor_still", torch.tensor(-1))  # the part in whose frame all others move
-        self.register_buffer("part", torch.zeros(gaussians, dtype=torch.int64))
+        self.register_buffer("part", torch.zeros(gaussians, dtype=torch.int64))  # whose anchor carries each
+        self.register_buffer("body", torch.full((gaussians,), -1))  # that it was seen to belong to
         self.register_buffer("unit", torch.ones(()))
 
     def own_features(self) -> Float[Tensor, "g f"]:
@@ -170,16 +169,27 @@ class AnchoredMixture(AbstractDensity):
         still = int(self.anchor_still)
         return found if still < 0 else _seen_from(still, *found, self.anchor_centres)
 
-    def mixture(self, z: Float[Tensor, "b z"]) -> GaussianMixture:
-        """The Gaussians of each latent."""
+    def placed(self, z: Float[Tensor, "b z"]) -> tuple[Float[Tensor, "b g 3"], Float[Tensor, "b g"]]:
+        """Where each Gaussian is (box units) and its occupancy."""
         features = self.own_features()
         centres = self._carried(z) + self.displacement(features, z)
-        shown = torch.sigmoid(self.occupancy(features, z)[..., 0])
-        return _in_angstrom(self, centres, shown)
+        return centres, torch.sigmoid(self.occupancy(features, z)[..., 0])
+
+    def mixture(self, z: Float[Tensor, "b z"]) -> GaussianMixture:
+        """The Gaussians of each latent."""
+        return _in_angstrom(self, *self.placed(z))
 
     def at_rest(self, latents: Float[Tensor, "p z"]) -> GaussianMixture:
         """The Gaussians where they are at the latent nearest to the mean, as bright as on average."""
         return _at_rest(self, latents)
+
+    def behaviour(self, latents: Float[Tensor, "p z"], latents_used: int = 128) -> Behaviour:
+        """What each Gaussian is and does, at some of the latents."""
+        return _behaviour(self, latents, latents_used)
+
+    def bodies(self) -> Int[Tensor, "g"]:
+        """What moves and fades as one: as the finished mixture showed it, or the part of each Gaussian."""
+        return torch.where(self.body < 0, self.part, self.body)
 
     def project(
         self, z: Float[Tensor, "b z"], rotation: Float[Tensor, "b 3 3"], grid: Grid
@@ -242,6 +252,16 @@ def _motion_network(features: int, latent: int, network: Network) -> PairNetwork
     if len(network) > 2:
         return PairNetwork(features, latent, _MOTION, 9)
     return PairNetwork(features, latent, (network[0], network[1]), _PUBLISHED_MOTION)
+
+
+@torch.no_grad()
+def _behaviour(
+    density: PartMixture | AnchoredMixture, latents: Float[Tensor, "p z"], latents_used: int
+) -> Behaviour:
+    rest = density.at_rest(latents)
+    centres, shown = density.placed(latents[:: max(1, len(latents) // latents_used)])
+    mass = rest.amplitudes * rest.scales.square()
+    return Behaviour(density.own_features().detach(), rest.centres / density.extent, centres, shown, mass)
 
 
 @torch.no_grad()

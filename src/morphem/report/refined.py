@@ -64,12 +64,12 @@ def refined_decoder(
 
 
 def write_agreement(maps: PartMaps, found: Reconstruction, folder: Path) -> None:
-    """Write ``refined.json``: for each part, how far the halves of what was added to it agree."""
+    """Write ``refined.json``: for each rigid frame, how far the halves of what was added in it agree."""
     frequency = found.grid.shell_frequencies().tolist()
     rows = []
     for number, curve in enumerate(maps.fsc, 1):
         best = resolution(curve, found.grid, 0.143)
         rows.append(
-            {"part": number, "resolution": best if best < float("inf") else None, "fsc": curve.tolist()}
+            {"frame": number, "resolution": best if best < float("inf") else None, "fsc": curve.tolist()}
         )
-    write_json(folder / "refined.json", {"frequency": frequency[: maps.fsc.shape[1]], "parts": rows})
+    write_json(folder / "refined.json", {"frequency": frequency[: maps.fsc.shape[1]], "frames": rows})

@@ -123,7 +123,7 @@ def _parts(density: AnchoredMixture, z: Float[Tensor, "z"]) -> Parts:
     with torch.no_grad():
         mixture = density.mixture(z[None])
     visible = mixture.amplitudes[0] > _VISIBLE * mixture.amplitudes[0].mean()
-    return Parts(mixture.centres[0][visible].cpu(), density.part[visible].cpu())
+    return Parts(mixture.centres[0][visible].cpu(), density.bodies()[visible].cpu())
 
 
 def _pace(run: Path) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from morphem.inference.store import collect
 from morphem.methods import cryospire
 from morphem.methods.cryospire.objectives import BandObjective, best_contrast, image_error
 from morphem.methods.cryospire.settings import Config, MixtureConfig, SolvingConfig
+from morphem.methods.cryospire.starting import seen_bodies
+from morphem.models.anchors import AnchorConfig
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.models.table import ParticleTable
 from morphem.report.api import run_method
@@ -316,3 +318,33 @@ def test_defoci_are_corrected_in_the_fine_mixture_where_that_is_asked(stack: Par
 def test_defoci_are_corrected_only_where_latents_are_solved_for(wrong: dict[str, object]):
     with pytest.raises(ValueError, match="0 or more can be made where they are found by solving"):
         replace(SMALL, **wrong)
+
+
+def test_bodies_that_share_a_frame_come_apart_in_the_end(monkeypatch: pytest.MonkeyPatch):
+    # one frame carries all; two blobs are absent, each by a number of its own
+    made, latents = AnchoredMixture(150, 1, 4, 2, (8, 3, "products"), GRID.extent), torch.randn(200, 2)
+    body = torch.repeat_interleave(torch.arange(3), torch.tensor([70, 45, 35]))
+    spots = torch.tensor([[0.0, 0, 0], [0.2, 0, 0], [0, 0.2, 0]])[body]
+
+    def placed(z: Tensor) -> tuple[Tensor, Tensor]:
+        there = torch.stack([torch.ones(len(z)), *(z > 0).float().mT], 1)[:, body]
+        return spots.expand(len(z), -1, -1), there
+
+    generator = torch.Generator().manual_seed(5)
+    spots = spots + 0.03 * torch.randn(150, 3, generator=generator)
+    with torch.no_grad():
+        made.amplitudes.fill_(1)
+    monkeypatch.setattr(made, "placed", placed)
+    config = Config(anchors=AnchorConfig(by="responses", neighbours=9))
+    assert torch.equal(made.bodies(), torch.zeros(150, dtype=torch.int64))
+    made.body.copy_(seen_bodies(made, latents, config))
+    assert torch.equal(made.bodies(), body)  # the heaviest first
+    told = replace(config, anchors=AnchorConfig(count=1))
+    assert torch.equal(seen_bodies(made, latents, told), made.part)
+
+
+def test_a_run_tells_of_the_bodies_of_its_mixture(folder: Path):
+    found = Reconstruction.load(folder)
+    assert isinstance(found.density, AnchoredMixture)
+    told = read_json(folder / "parts.json")["parts"]
+    assert [row["gaussians"] for row in told] == found.density.bodies().bincount().tolist()

@@ -41,8 +41,8 @@ def test_the_command_writes_maps_and_how_far_halves_agree(run: Path, tmp_path: P
     out = tmp_path / "maps"
     assert volumes([str(run), "--states", "2", "--refined", "-o", str(out)]) == 0
     told = json.loads((out / "refined.json").read_text())
-    assert [part["part"] for part in told["parts"]] == [1, 2]
-    assert len(told["frequency"]) == len(told["parts"][0]["fsc"])
+    assert [each["frame"] for each in told["frames"]] == [1, 2]
+    assert len(told["frequency"]) == len(told["frames"][0]["fsc"])
     found = load(run)
     row = json.loads((out / "volumes.json").read_text())[0]
     decode, _ = refined_decoder(run, found)

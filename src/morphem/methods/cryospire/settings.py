@@ -13,6 +13,7 @@ from morphem.models.anchors import AnchorConfig
 
 _ROUNDS = 2  # of poses that were found from images
 _MOST = 16  # parts tried, at least, where pieces are joined
+_AROUND, _WORTH = 9, 0.2  # of bodies in a finished mixture, whose Gaussians are sharper than coarse ones
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,11 @@ class Config:
             return self
         anchors = replace(self.anchors, by="rigidity", most=max(self.anchors.most, _MOST))
         return replace(self, anchors=anchors)
+
+    def bodies(self) -> AnchorConfig:
+        """How the Gaussians of a finished mixture are grouped."""
+        finer = {"around": _AROUND, "worth": _WORTH, "most": max(self.anchors.most, _MOST)}
+        return replace(self.anchors, by="rigidity", part_radius=0.0, **finer)
 
     def beginnings_of(self, stack: ParticleStack) -> int:
         """How often all begins anew."""

@@ -26,7 +26,14 @@ from morphem.methods.cryospire.redrawing import settled
 from morphem.methods.cryospire.refocusing import refocused_in
 from morphem.methods.cryospire.searching import Climbed, latents_of, loose_mixture, searched_part
 from morphem.methods.cryospire.settings import Config
-from morphem.methods.cryospire.starting import anchored, initial_latents, initial_parts, sized, start_map
+from morphem.methods.cryospire.starting import (
+    anchored,
+    initial_latents,
+    initial_parts,
+    seen_bodies,
+    sized,
+    start_map,
+)
 from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.models.table import ParticleTable
 
@@ -46,6 +53,7 @@ def reconstruct_by_solving(stack: ParticleStack, config: Config, run: Run) -> Re
     stack, fine, held, solved = solved_whole(stack, config, run)
     if solved is not None:
         write_spread(run.root, solved.covariance)
+    fine.body.copy_(seen_bodies(fine, held.rows, config))
     write_parts(fine, held.rows, stack.grid, run.root)
     defocus = stack.optics.defoci if config.defocus_rounds else None
     record = run.history(), run.provenance()

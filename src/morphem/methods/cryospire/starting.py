@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from morphem.core.fourier import resize_map
@@ -120,6 +120,17 @@ def found_or_given(behaviour: Behaviour, centres: Float[Tensor, "g 3"], config: 
         return find_anchors(behaviour, config.anchors, config.seed)
     points = read_rows(config.known_bodies)
     return anchors_of(behaviour, nearest_part(centres, points[:, :3].contiguous(), points[:, 3].long()))
+
+
+def seen_bodies(fine: AnchoredMixture, latents: Float[Tensor, "p z"], config: Config) -> Int[Tensor, "g"]:
+    """What moves and fades as one in a finished mixture, unless a person told its parts.
+
+    Sharp Gaussians tell more than the coarse ones that parts were found by: bodies that share a frame, and
+    are absent one without the other, come apart.
+    """
+    if not fine.anchors or config.anchors.count or config.known_bodies is not None:
+        return fine.part
+    return find_anchors(fine.behaviour(latents), config.bodies(), config.seed).part
 
 
 def read_rows(path: Path, count: int | None = None) -> Float[Tensor, "n r"]:

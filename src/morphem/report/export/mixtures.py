@@ -81,7 +81,9 @@ def beads_of(found: Reconstruction, views: Views) -> Beads:
         ends = _mixture(density, views.along.latents[[0, -1]]).centres
     seen = states.amplitudes.amax(0) > _SEEN * states.amplitudes.max()
     part = (
-        density.part + 1 if isinstance(density, AnchoredMixture) else torch.ones_like(seen, dtype=torch.long)
+        density.bodies() + 1
+        if isinstance(density, AnchoredMixture)
+        else torch.ones_like(seen, dtype=torch.long)
     )
     return Beads(
         centres=states.centres[:, seen],

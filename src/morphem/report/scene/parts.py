@@ -46,7 +46,8 @@ def behaviour_of(density: AnchoredMixture, latents: Float[Tensor, "p z"], seed: 
     rest = density.at_rest(latents)
     mass = rest.amplitudes * rest.scales.square()
     generator = torch.Generator().manual_seed(seed)
-    drawn = [_drawn(density.part == part, mass, generator) for part in range(int(density.part.max()) + 1)]
+    body = density.bodies()
+    drawn = [_drawn(body == part, mass, generator) for part in range(int(body.max()) + 1)]
     small = _thinned(density, torch.cat(drawn))
     home, width = rest.centres[torch.cat(drawn)], rest.scales[torch.cat(drawn)].square()
     ends = np.cumsum([0, *map(len, drawn)]).tolist()
@@ -92,7 +93,7 @@ def labels_at(density: AnchoredMixture, z: Float[Tensor, "z"], grid: Grid) -> In
     several = density.mixture(z[None])
     mixture = GaussianMixture(several.centres[0], several.scales, several.amplitudes[0])
     middle = torch.full((3,), float(grid.box // 2))
-    cloud, ends = by_part(mixture, density.part, grid.pixel_size, middle)
+    cloud, ends = by_part(mixture, density.bodies(), grid.pixel_size, middle)
     _, labels = splat_map(cloud, ends, (grid.box, grid.box), _REACH, torch.get_num_threads())
     return torch.from_numpy(labels).long()
 

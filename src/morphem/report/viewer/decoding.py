@@ -31,7 +31,7 @@ def decoder_of(shown: Shown, density: AbstractDensity | None, frame: Frame) -> D
         frame: Of the scene.
     """
     if isinstance(density, PartMixture | AnchoredMixture):
-        part = density.part if isinstance(density, AnchoredMixture) and shown.label is not None else None
+        part = density.bodies() if isinstance(density, AnchoredMixture) and shown.label is not None else None
         return lambda z: drawn(_mixture(density, z), frame, part)
     return None if shown.decode is None else lambda z: decoded(shown, z, frame)
 
