@@ -155,7 +155,8 @@ def load_density(path: Path) -> AbstractDensity:
         raise ValueError(f"{path} holds a density {name or 'without a name'}; known: {', '.join(DENSITIES)}")
     kind = getattr(importlib.import_module(DENSITIES[name]), name)
     density = kind(**{key: _frozen(value) for key, value in header["arguments"].items()})
-    density.load_state_dict(safetensors.torch.load_file(path))
+    # what earlier versions did not know keeps its start
+    density.load_state_dict({**dict(density.named_buffers()), **safetensors.torch.load_file(path)})
     return density
 
 

@@ -15,7 +15,7 @@ from morphem.core.grid import Grid
 from morphem.core.types import Particles, Poses
 from morphem.data.stack import ParticleStack
 from morphem.engine.descend import DescentConfig
-from morphem.engine.files import read_json, read_tensors
+from morphem.engine.files import read_json, read_tensors, write_tensors
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run, open_run
 from morphem.inference.latents import LatentConfig, Scene, weak_prior
@@ -262,14 +262,19 @@ def test_a_finished_run_finds_the_latents_of_particles_as_if_it_never_saw_them(
     config = replace(SMALL, solving=solving)
     opened, bright = open_run(tmp_path / "run", config, stack), Preparation(sign=1.0)
     known = run_method("cryospire", stack, config, opened, bright).latents
-    placed = infer(
-        tmp_path / "run", stack.select(torch.arange(40, 100)), tmp_path / "placed", "search", bright
-    )
+    some = stack.select(torch.arange(40, 100))
+    placed = infer(tmp_path / "run", some, tmp_path / "placed", "search", bright)
     assert placed.latents.shape == (60, 2)
     away = (placed.latents - known[40:]).norm(dim=1)
     # after one pass the posterior is wide and of several peaks; by chance half are farther than 1.2
     assert float(away.median()) < 0.4 * float(known.std(0).norm())
     assert np.isfinite(np.load(tmp_path / "placed" / "latents_std.npy")).all()
+    # earlier versions did not keep how contrasts differ
+    kept = tmp_path / "run" / "stages" / "fine-1-latents" / "result.safetensors"
+    tensors, record = read_tensors(kept)
+    write_tensors(kept, {name: each for name, each in tensors.items() if name != "excess"}, record)
+    again = infer(tmp_path / "run", some, tmp_path / "again", "search", bright)
+    assert torch.equal(again.latents, placed.latents)
 
 
 def test_poses_are_refined_in_the_fine_mixture_where_that_is_asked(stack: ParticleStack, tmp_path: Path):

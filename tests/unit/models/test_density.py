@@ -47,6 +47,21 @@ def test_tuples_among_the_arguments_come_back_as_tuples(tmp_path: Path):
     assert torch.equal(found.volume(z, GRID).voxels, density.volume(z, GRID).voxels)
 
 
+def test_a_density_of_an_earlier_version_has_the_bodies_that_its_parts_are(tmp_path: Path):
+    from morphem.models.gaussian_density import AnchoredMixture
+
+    density, path = AnchoredMixture(8, 2, 4, 2, (16, 1), 64.0), tmp_path / "density.safetensors"
+    density.part.copy_(torch.arange(8) % 2)
+    save_density(density, path)
+    with safetensors.safe_open(path, "pt") as file:
+        header = file.metadata()
+    known = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({name: each for name, each in known.items() if name != "body"}, path, header)
+    found = load_density(path)
+    assert isinstance(found, AnchoredMixture)
+    assert torch.equal(found.bodies(), density.part)
+
+
 def test_a_copy_keeps_its_arguments(volume: Volume):
     density = VoxelDensity.of(volume)
     assert copy.deepcopy(density).arguments == density.arguments == {"box": 16, "pixel_size": 3.0}

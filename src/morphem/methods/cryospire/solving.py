@@ -231,11 +231,12 @@ def infer(stack: ParticleStack, source: Run, known: Reconstruction, config: Conf
     density = known.density
     assert isinstance(density, AnchoredMixture)
     tensors, record = source.stage(f"fine-{config.solving.rounds}-latents").load_result()
-    limit = record["identity"]["limit"]
+    limit, usual = record["identity"]["limit"], config.solving.contrast_spread
+    tensors.setdefault("excess", torch.full_like(tensors["score"], usual**2))  # earlier versions assumed it
     white = torch.ones(stack.n_groups, stack.grid.half)
     noise = white if config.noise == "white" else background_noise(stack, torch.arange(len(stack)), run)
     store = collect(stack, limit, noise, run)
-    prior, spread = Solved(**tensors).population(config.solving.contrast_spread)
+    prior, spread = Solved(**tensors).population(usual)
     scene = Scene(store, stack.poses, stack.particle, limit, spread, prior)
     start = known.latents.mean(0).expand(stack.n_particles, -1).contiguous()
     latents = config.solving.latents
