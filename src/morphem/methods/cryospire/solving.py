@@ -16,9 +16,11 @@ from morphem.engine.parts import write_parts
 from morphem.engine.progress import tell
 from morphem.engine.reconstruction import Reconstruction, write_spread
 from morphem.engine.run import Run
-from morphem.inference.latents import Scene, Solved, solve_latents, weak_prior
+from morphem.inference.latents import Prior, Scene, Solved, solve_latents, weak_prior
 from morphem.inference.passes import remembered
 from morphem.inference.store import collect
+from morphem.inference.templates import working_grid
+from morphem.methods.cryospire.embedding import spread_anew, told_by_maps
 from morphem.methods.cryospire.holding import body_still
 from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.published import consensus, posed_in, sight
@@ -72,12 +74,17 @@ def solved_whole(
     low = replace(scene, limit=min(config.solving.parts_limit, scene.limit))
     found = alternated(coarse, latents, (stack, low), config, (config.parts_descent, run, "parts"))
     scene = known_from(scene, found)
+    held = ParticleTable(latents.rows, 0.0)
+    climbed = None if found is None else Climbed(held.rows, found, scene.prior)
+    if config.solving.rigid_epochs and climbed is not None:
+        seen = stack, replace(scene, limit=low.limit)
+        coarse, prior = told_anew(coarse, (held, climbed), maps, seen, config, run)
+        scene = replace(scene, prior=prior)
     low = replace(scene, limit=low.limit)
     # all that they may still lose is noise: they stay while the fine mixture descends, and no start but
     # their own is worth its price
-    held = ParticleTable(latents.rows, 0.0)
     near = replace(config.solving, latents=replace(config.solving.latents, restarts=0))
-    fine, told = begun(coarse, (held.rows, found), maps, (stack, low, scene), config, run)
+    fine, told = begun(coarse, (held.rows, climbed), maps, (stack, low, scene), config, run)
     held = held if told is None else ParticleTable(told.mean, 0.0)
     fine = settled(fine, held, (stack, low, scene), config, run)
     config = replace(config, solving=near)
@@ -119,7 +126,7 @@ def corrected(
 
 def begun(
     coarse: PartMixture,
-    climbed: tuple[Float[Tensor, "p z"], Solved | None],
+    known: tuple[Float[Tensor, "p z"], Climbed | None],
     maps: HalfMaps,
     seen: tuple[ParticleStack, Scene, Scene],
     config: Config,
@@ -129,35 +136,47 @@ def begun(
 
     Args:
         coarse: Mixture that found the parts.
-        climbed: Latents of all particles, and how they were found in it, unless they were known.
+        known: Latents of all particles, and how they were climbed to, unless they were given.
         maps: Consensus.
         seen: The particles, their images to the coarse mixture's limit, and to the fine one's.
         config: Of the method.
         run: For stages and progress.
     """
-    (stack, low, scene), (rows, found) = seen, climbed
-    if config.solving.rigid_epochs and found is not None:
-        coarse = coarse_at(ParticleTable(rows, 0.0), maps, (stack, low), config, run)
-        placed = searched_part(coarse, Climbed(rows, found, scene.prior), seen, config, run)
+    (stack, _, _), (rows, climbed) = seen, known
+    if config.solving.rigid_epochs and climbed is not None:
+        placed = searched_part(coarse, climbed, seen, config, run)
         if placed is not None:
             told = latents_of(placed)
             return loose_mixture(placed, told.mean, stack.grid, config), told
     return anchored(coarse, rows, maps.mean.grid, config), None
 
 
-def coarse_at(
-    latents: ParticleTable, maps: HalfMaps, seen: tuple[ParticleStack, Scene], config: Config, run: Run
-) -> PartMixture:
-    """A coarse mixture that begins when latents are known already.
+def told_anew(
+    coarse: PartMixture,
+    known: tuple[ParticleTable, Climbed],
+    maps: HalfMaps,
+    seen: tuple[ParticleStack, Scene],
+    config: Config,
+    run: Run,
+) -> tuple[PartMixture, Prior]:
+    """A coarse mixture that begins when latents are known, and how these are spread.
 
-    While latents are still being found, Gaussians go wherever density is missing: each map is right, but no
-    Gaussian stays with its part. From rest, with latents at hand, they move together.
+    They go into the table by what particles look like in the mixture before. While latents were still being
+    found, its Gaussians went wherever density was missing: each map is right, but no Gaussian stays with its
+    part. From rest, with latents at hand, they move together.
     """
-    stack, scene = seen
+    (latents, climbed), (stack, scene) = known, seen
+    sound, stage = torch.nonzero(climbed.solved.sound())[:, 0], run.stage("parts-told")
+    grid = working_grid(stack.grid, min(config.solving.latents.limit, scene.limit))
+
+    def told() -> dict[str, Tensor]:
+        return {"rows": told_by_maps(coarse, latents.rows, sound, grid, stage)}
+
+    latents.rows.copy_(remembered(stage, {"limit": scene.limit}, told)["rows"])
     coarse = initial_parts(start_map(maps, config), replace(config, latent=latents.rows.shape[1]))
     goal = BandObjective(coarse, latents, scene, config).brightened()
     descend(goal, stack, config.parts_descent, run.stage("parts-anew"))
-    return coarse
+    return coarse, spread_anew(latents.rows[sound], climbed.solved[sound])
 
 
 def scene_of(stack: ParticleStack, maps: HalfMaps, width: int, config: Config, run: Run) -> Scene:
