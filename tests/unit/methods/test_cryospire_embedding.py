@@ -69,11 +69,13 @@ def test_latents_stay_where_all_maps_are_alike(folded: PartMixture):
     assert torch.equal(told_by_maps(folded, z, torch.arange(len(z)), GRID, None), z)
 
 
-def test_posteriors_leave_as_large_a_share_open_as_before():
-    z, anew = latents(), torch.randn(400, 3) @ torch.randn(3, 3)
-    covariance = 0.25 * torch.cov(z.mT).expand(400, 3, 3)
+@pytest.mark.parametrize("width", [1, 3])
+def test_posteriors_leave_as_large_a_share_open_as_before(width: int):
+    z, mixed = latents()[:, :width], torch.eye(width) + 0.5
+    anew = z.flip(0) @ mixed
+    covariance = 0.25 * torch.cov(z.mT).view(width, width).expand(400, width, width)
     prior = spread_anew(anew, Solved(z, covariance, z[:, 0], z[:, 0], z[:, 0]))
     torch.testing.assert_close(
-        torch.linalg.inv(prior.precision), 1.25 * torch.cov(anew.mT), rtol=1e-3, atol=1e-3
+        torch.linalg.inv(prior.precision), 1.25 * torch.cov(anew.mT).view(width, width), rtol=1e-3, atol=1e-3
     )
     torch.testing.assert_close(prior.mean, anew.mean(0))

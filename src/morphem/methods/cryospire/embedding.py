@@ -63,8 +63,8 @@ def told_by_maps(
 
 def spread_anew(rows: Float[Tensor, "p z"], solved: Solved) -> Prior:
     """How latents told anew are spread; posteriors leave as large a share open as they did."""
-    before, left = torch.cov(solved.mean.mT).trace(), solved.covariance.mean(0).trace()
-    covariance = torch.cov(rows.mT) * (1 + left / before)
+    before, left = solved.mean.var(0).sum(), solved.covariance.mean(0).trace()
+    covariance = torch.cov(rows.mT).view_as(solved.covariance[0]) * (1 + left / before)
     floor = _FAINT**2 * covariance.diagonal().amax() * torch.eye(len(covariance))
     return Prior(rows.mean(0), torch.linalg.inv(covariance + floor))
 
