@@ -166,12 +166,13 @@ def _sums(behaviour: Behaviour, part: Int[Tensor, "g"]) -> dict[str, Tensor]:
     own = torch.nn.functional.one_hot(part).double() * behaviour.mass.double()[:, None]
     home, moved, shown = behaviour.home.double(), behaviour.moved.double(), behaviour.shown.double()
     squares = home.square().sum(-1) + moved.square().sum(-1).mean(0)
+    by_axis = (torch.einsum("ga,mgi->ami", own * along[:, None], moved) for along in home.mT)
     return {
         "mass": own.sum(0),
         "home": own.mT @ home,
         "moved": torch.einsum("ga,mgi->ami", own, moved),
         "squares": own.mT @ squares,
-        "products": torch.einsum("ga,mgi,gj->amij", own, moved, home),
+        "products": torch.stack(list(by_axis), -1),  # no array of all pairs of Gaussians and parts
         "shown": torch.einsum("ga,mg->am", own, shown),
         "shown_squares": own.mT @ shown.square().mean(0),
     }
