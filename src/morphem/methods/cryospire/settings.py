@@ -67,7 +67,7 @@ class SolvingConfig:
     rigid_epochs: int = 4
     """Passes in which the fine mixture's parts are rigid and see no more than the coarse one did: so many for
     their densities at the motions that the coarse one shows, so many for both, and half as many more in which
-    their Gaussians fade; 0 for none."""
+    their Gaussians fade; 0 for none, nor are latents told anew or a moving part searched for before."""
     search: int = 2000
     """Images that tell whether to search the moving part's pose in every image; sets of fewer, and 0, have no
     such search."""
