@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,11 @@ from morphem.simulate.datasets import plan, write_dataset
 from morphem.simulate.hinge import hinge
 
 IMAGES, BOX = 200, 32
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as a shell leaves it to what it starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 Command = Callable[..., Answer]
