@@ -7,7 +7,7 @@ import inspect
 import json
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import safetensors.torch
 import torch
@@ -36,8 +36,10 @@ class AbstractDensity(nn.Module, ABC):
     """A density for every latent.
 
     Constructors take numbers, strings and tuples of them, nothing else: they are written into the file.
+    ``later`` names buffers that files of earlier versions lack: these keep their start.
     """
 
+    later: ClassVar[tuple[str, ...]] = ()
     arguments: dict[str, Any]
 
     def __new__(cls: type[Density], *args: Any, **kwargs: Any) -> Density:
@@ -155,8 +157,8 @@ def load_density(path: Path) -> AbstractDensity:
         raise ValueError(f"{path} holds a density {name or 'without a name'}; known: {', '.join(DENSITIES)}")
     kind = getattr(importlib.import_module(DENSITIES[name]), name)
     density = kind(**{key: _frozen(value) for key, value in header["arguments"].items()})
-    # what earlier versions did not know keeps its start
-    density.load_state_dict({**dict(density.named_buffers()), **safetensors.torch.load_file(path)})
+    later = {name: density.get_buffer(name) for name in density.later}
+    density.load_state_dict({**later, **safetensors.torch.load_file(path)})
     return density
 
 

@@ -117,6 +117,7 @@ class AnchoredMixture(AbstractDensity):
         extent: Side of the box, Å.
     """
 
+    later = ("body",)
     part: Int[Tensor, "g"]
     body: Int[Tensor, "g"]
     anchor_centres: Float[Tensor, "a 3"]
