@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -33,6 +34,7 @@ RESULTS = Path(__file__).parent / "results" / "quality.jsonl"
 RECIPES = ("hinge", "igg-1d", "igg-rl", "ribosembly", "ratchet")
 CURVES = ("deviation_fsc", "moving_region_fsc")
 METHODS = ("backprojection", "cryospire", *peers.PEERS)
+_TRAINED = r"(parts|fine|posed)(-\d+)?"  # stages in which a mixture descends over all images
 
 
 @dataclass(frozen=True)
@@ -192,15 +194,9 @@ def by_morphem(given: argparse.Namespace, data: Path, folder: Path) -> Made:
     folder.mkdir(parents=True)
     command += told(given.oracle, data, folder)
     used = measured(command, folder / "reconstruct.log", environment(given.threads))
-    config = json.loads((run / "run.json").read_text(encoding="utf-8"))["identity"]["config"]
-    rounds = config["solving"]["rounds"] if config.get("by") == "solving" else 1
-    epochs = rounds * sum(
-        stage["epochs"]
-        for name, stage in config.items()
-        if isinstance(stage, dict)
-        and "epochs" in stage
-        and (name != "pose_descent" or config["pose_rounds"] > 0)
-    )
+    history = json.loads((run / "summary.json").read_text(encoding="utf-8"))["history"]
+    # what comes between, such as passes in which parts are rigid, is taken for overhead
+    epochs = sum(len(passes) for stage, passes in history.items() if re.fullmatch(_TRAINED, stage))
     if given.poses:
         return Made(
             run, [used], {"epochs": None, "images_per_second": None}

@@ -136,6 +136,12 @@ class Scene:
         prior, spread = solved.population(self.contrast_spread)
         return replace(self, prior=prior, sound=solved.sound()[self.particle], contrast_spread=spread)
 
+    def of(self, some: Int[Tensor, "m"]) -> Scene:
+        """The images of some particles, which are numbered anew; no other image belongs to any."""
+        number = torch.full((int(self.particle.max()) + 1,), -1)
+        number[some] = torch.arange(len(some))
+        return replace(self, particle=number[self.particle], sound=None)
+
     def sound_ones(self, rows: Int[Tensor, "m"]) -> Int[Tensor, "k"]:
         """Those of some images that are sound."""
         return rows if self.sound is None else rows[self.sound[rows]]

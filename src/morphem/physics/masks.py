@@ -48,19 +48,6 @@ def distance_to(region: Bool[Tensor, "d d d"], grid: Grid, reach: float) -> Floa
     return torch.where(distance > reach, math.inf, distance)
 
 
-def largest_component(region: Bool[Tensor, "d d d"]) -> Bool[Tensor, "d d d"]:
-    """The largest part of a region whose voxels touch, by face, edge or corner."""
-    labels = torch.arange(1, region.numel() + 1, device=region.device, dtype=torch.float64)
-    labels = labels.view(region.shape) * region
-    while True:
-        spread = torch.nn.functional.max_pool3d(labels[None], 3, stride=1, padding=1)[0] * region
-        if torch.equal(spread, labels):
-            break
-        labels = spread
-    names, counts = labels[region].unique(return_counts=True)
-    return labels == names[counts.argmax()] if len(names) else region
-
-
 def cosine_edge(distance: Float[Tensor, "*b"], edge: float) -> Float[Tensor, "*b"]:
     """1 at negative distances, 0 beyond ``edge``, a raised cosine between."""
     if edge == 0:

@@ -283,7 +283,7 @@ def test_poses_are_refined_in_the_fine_mixture_where_that_is_asked(stack: Partic
     moved = (found.poses.shift - stack.poses.shift).norm(dim=1)
     assert 0 < float(moved.median()) < 2 * GRID.pixel_size
     assert found.latents.isfinite().all()
-    assert (tmp_path / "stages" / "posed-1-1-latents" / "result.safetensors").exists()
+    assert (tmp_path / "stages" / "posed-1-latents" / "result.safetensors").exists()
     assert np.isfinite(np.load(tmp_path / "latents_std.npy")).all()
 
 
@@ -316,7 +316,7 @@ def test_defoci_are_corrected_in_the_fine_mixture_where_that_is_asked(stack: Par
     rounds = read_json(tmp_path / "defocus.json")["rounds"]
     assert len(rounds) == 2
     assert [group["images"] for group in rounds[0]["groups"]] == [100]
-    assert (tmp_path / "stages" / "focused-2-1-latents" / "result.safetensors").exists()
+    assert (tmp_path / "stages" / "focused-2-latents" / "result.safetensors").exists()
 
 
 @pytest.mark.parametrize("wrong", [{"defocus_rounds": -1}, {"defocus_rounds": 1, "by": "descent"}])

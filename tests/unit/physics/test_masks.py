@@ -61,25 +61,3 @@ def test_a_hard_mask_without_dilation_is_the_region():
 
 def test_a_mask_of_nothing_is_empty():
     assert masks.mask_from_map(Volume(torch.zeros(16, 16, 16), GRID), 0.5, 4.0, 4.0).sum() == 0
-
-
-def test_only_the_largest_component_remains():
-    two = torch.zeros(16, 16, 16, dtype=torch.bool)
-    two[1:3, 1:3, 1:3] = True
-    two[5:9, 5:9, 5:15] = True
-    two[9, 9, 4] = True  # touches by a corner
-    found = masks.largest_component(two)
-    assert found.sum() == 161
-    assert not found[:4].any()
-
-
-def test_components_equal_those_of_scipy():
-    ndimage = pytest.importorskip("scipy.ndimage")
-    crowd = torch.rand(16, 16, 16, generator=torch.Generator().manual_seed(1)) > 0.93
-    labels, _ = ndimage.label(crowd.numpy(), structure=torch.ones(3, 3, 3).numpy())
-    labels = torch.from_numpy(labels)
-    assert masks.largest_component(crowd).sum() == torch.bincount(labels[labels > 0]).max()
-
-
-def test_the_largest_component_of_nothing_is_nothing():
-    assert not masks.largest_component(torch.zeros(4, 4, 4, dtype=torch.bool)).any()

@@ -58,8 +58,11 @@ class RateConfig:
 class SolvingConfig:
     """A descent on mixtures and networks, and exact latents, in turn."""
 
-    rounds: int = 2
-    """Times that each mixture descends; all latents are solved for after each."""
+    rounds: int = 6
+    """Times at most that all latents are solved for in each mixture, which descends before and after."""
+    gain: float = 0.01
+    """Share of what it tells of images, in log-likelihood, that a mixture must have gained since latents were
+    solved for, if they are to be solved for once more."""
     latents: LatentConfig = LatentConfig()
     """How."""
     parts_limit: int = 14
@@ -77,7 +80,8 @@ class SolvingConfig:
     """The fine mixture has one for each voxel of the molecule where that is more, up to so many."""
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.parts_limit < 1 or min(self.contrast_spread, self.search) < 0:
+        numbers = self.gain, self.contrast_spread, self.search
+        if self.rounds < 1 or self.parts_limit < 1 or min(numbers) < 0:
             raise ValueError(f"{self}: a round is made at least, and no number is negative")
 
 

@@ -9,17 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from morphem.data.stack import ParticleStack
-from morphem.engine.descend import DescentConfig, descend
+from morphem.engine.descend import descend
 from morphem.engine.half_maps import HalfMaps
 from morphem.engine.insertion import background_noise
 from morphem.engine.parts import write_parts
-from morphem.engine.progress import tell
 from morphem.engine.reconstruction import Reconstruction, write_spread
 from morphem.engine.run import Run
 from morphem.inference.latents import Prior, Scene, Solved, solve_latents, weak_prior
 from morphem.inference.passes import remembered
 from morphem.inference.store import collect
 from morphem.inference.templates import working_grid
+from morphem.methods.cryospire.alternating import alternated, known_from, last_solved, resumed
 from morphem.methods.cryospire.embedding import spread_anew, told_by_maps
 from morphem.methods.cryospire.holding import body_still
 from morphem.methods.cryospire.objectives import BandObjective
@@ -97,7 +97,7 @@ def corrected(
     fine: AnchoredMixture,
     latents: ParticleTable,
     seen: tuple[ParticleStack, Scene],
-    known: tuple[HalfMaps, Solved | None, Solved | None],
+    before: tuple[HalfMaps, Solved | None, Solved | None],
     config: Config,
     run: Run,
 ) -> tuple[ParticleStack, Solved | None]:
@@ -105,11 +105,10 @@ def corrected(
 
     Poses that were found from the images are first seen from the heaviest part.
     """
-    (stack, scene), (maps, solved, told) = seen, known
+    (stack, scene), (maps, solved, told) = seen, before
     if stack.poses_found:
         stack = body_still(fine, latents.rows, stack)
         scene = replace(scene, poses=stack.poses)
-    once = replace(config, solving=replace(config.solving, rounds=1))
     rounds = [("posed", number) for number in range(1, config.rounds_of(stack) + 1)]
     rounds += [("focused", number) for number in range(1, config.defocus_rounds + 1)]
     for name, number in rounds:
@@ -119,8 +118,9 @@ def corrected(
             scene = replace(scene, poses=stack.poses)
         else:
             stack, scene = refocused_in(fine, latents.rows, (stack, scene), run, number)
-        how = (config.pose_descent, run, f"{name}-{number}")
-        solved = alternated(fine, latents, (stack, known_from(scene, solved, told)), once, how, told)
+        stages = run.stage(f"{name}-{number}-latents"), run.stage(f"{name}-{number}")
+        known = stack, known_from(scene, solved, told)
+        solved = resumed(fine, latents, known, config, (config.pose_descent, *stages), told)
     return stack, solved
 
 
@@ -188,59 +188,6 @@ def scene_of(stack: ParticleStack, maps: HalfMaps, width: int, config: Config, r
     return Scene(store, stack.poses, stack.particle, by.limit, config.solving.contrast_spread, prior)
 
 
-def known_from(scene: Scene, solved: Solved | None, told: Solved | None = None) -> Scene:
-    """The images with what their latents tell of them, unless these were known or a search told them."""
-    return scene if solved is None or told is not None else scene.known_from(solved)
-
-
-def alternated(
-    density: PartMixture | AnchoredMixture,
-    latents: ParticleTable,
-    seen: tuple[ParticleStack, Scene],
-    config: Config,
-    how: tuple[DescentConfig, Run, str],
-    told: Solved | None = None,
-) -> Solved | None:
-    """Rounds of descent and of latents, which go into the table; none are found where they are known.
-
-    From the second on, what is known of a latent beforehand is how the first ones were spread. Latents that
-    a search told stay as they are.
-    """
-    (stack, scene), (descent, run, name) = seen, how
-    solved = None
-    for number in range(1, config.solving.rounds + 1):
-        objective = BandObjective(density, latents, scene, config).brightened()
-        each = replace(descent, seed=descent.seed + number - 1)
-        descend(objective, stack, each, run.stage(f"{name}-{number}"))
-        if config.known_latents is None:
-            stage = run.stage(f"{name}-{number}-latents")
-            solved = solved_once(density, latents, scene, config, stage, told)
-            latents.rows.copy_(solved.mean)
-            scene = known_from(scene, solved, told)
-            if scene.sound is not None and not scene.sound.all():
-                empty = int((~scene.sound).sum())
-                text = f"{empty:,} likelier hold nothing than the molecule: mixtures are made without them"
-                tell(run.root, "images", text)
-    return solved
-
-
-def solved_once(
-    density: PartMixture | AnchoredMixture,
-    latents: ParticleTable,
-    scene: Scene,
-    config: Config,
-    run: Run,
-    told: Solved | None = None,
-) -> Solved:
-    """Latents in a mixture that stays as it is, once a run; or those that were told."""
-    how = config.solving.latents
-
-    def found() -> dict[str, Tensor]:
-        return dict(vars(told or solve_latents(density, latents.rows, scene, how, run)))
-
-    return Solved(**remembered(run, {"limit": scene.limit}, found))
-
-
 def infer(stack: ParticleStack, source: Run, known: Reconstruction, config: Config, run: Run) -> Solved:
     """Latents of particles, at the poses given, in the mixture of a finished run, which stays as it is.
 
@@ -249,7 +196,7 @@ def infer(stack: ParticleStack, source: Run, known: Reconstruction, config: Conf
     """
     density = known.density
     assert isinstance(density, AnchoredMixture)
-    tensors, record = source.stage(f"fine-{config.solving.rounds}-latents").load_result()
+    tensors, record = last_solved(source, "fine").load_result()
     limit, usual = record["identity"]["limit"], config.solving.contrast_spread
     tensors.setdefault("excess", torch.full_like(tensors["score"], usual**2))  # earlier versions assumed it
     white = torch.ones(stack.n_groups, stack.grid.half)
