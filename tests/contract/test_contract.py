@@ -55,6 +55,7 @@ SMALL: dict[str, dict[str, object]] = {
         "solving__latents__prototypes": 8,
         "solving__most_gaussians": 128,
         "solving__rigid_epochs": 2,
+        "solving__rounds": 2,  # the more, the less is a latent between two states like their mean
     },
     "cryospire paper": {
         "latent": 2,
