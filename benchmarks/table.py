@@ -184,7 +184,7 @@ def _by_label(rows: list[Row]) -> list[list[Row]]:
 
 def _line(rows: list[Row]) -> str:
     """One method; its seeds side by side."""
-    cells = [named(rows[0])]
+    cells = [named(*rows)]
     cells += [" ".join(_score(row, *key, alone=len(rows) == 1) for row in rows) for key in _MAPS]
     cells.append("; ".join(dict.fromkeys(latent_words(rows[0]))))
     cells.append(" ".join(duration(row["seconds"]) for row in rows))
@@ -194,13 +194,12 @@ def _line(rows: list[Row]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def named(row: Row) -> str:
-    """The method as the table calls it, with the epochs that it came to."""
-    epochs, words = (
-        row.get("epochs"),
-        [word for word in row["label"].split(", ") if not word.endswith("epochs")],
-    )
-    return ", ".join([words[0], f"{epochs} epochs", *words[1:]] if epochs else words)
+def named(*rows: Row) -> str:
+    """The method as the table calls it, with the epochs that it came to, fewest to most."""
+    words = [word for word in rows[0]["label"].split(", ") if not word.endswith("epochs")]
+    epochs = sorted(row["epochs"] for row in rows if row.get("epochs"))
+    told = f"{' to '.join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))} epochs" if epochs else ""
+    return ", ".join([words[0], *([told] if told else []), *words[1:]])
 
 
 def _end_line(end: str, row: Row) -> str:
