@@ -140,6 +140,7 @@ def test_who_reads_the_log_learns_why_no_search_was_made(
     ("gain", "wanted"),
     [
         ((17.4, 0.9, 51.3), True),
+        ((10.6, 0.8, 51.0), True),
         ((2.2, 0.3, 51.6), False),
         ((17.4, 4.0, 51.3), False),
         ((-3.0, 0.3, -9.0), False),

@@ -43,7 +43,7 @@ from morphem.physics.gaussians import rasterise
 
 _SLACK = 6.0  # Å by which a joint gives, beforehand
 _SURE = 5.0  # standard errors by which the search must explain images better
-_MISSED = 0.15  # share of what the part's pose tells that latents must miss
+_MISSED = 0.10  # share of what the part's pose tells that latents must miss
 _RISE = 1.4  # of the limit from one refinement to the next
 _LEAST = 0.05  # of the largest spread of a placement's numbers: less is no latent
 _TAUGHT = 8192  # particles that show frames how the part moves
