@@ -58,7 +58,8 @@ def alternated(
         again = replace(descent, seed=descent.seed + number)
         stages = run.stage(f"{name}-{number}-latents"), run.stage(f"{name}-{number + 1}")
         solved = resumed(density, latents, (stack, scene), config, (again, *stages), told)
-        fit = None if solved is None else solved.score - scene.prior.log(solved.mean)
+        if solved is not None and told is None:
+            fit = solved.score - scene.prior.log(solved.mean)
         scene = known_from(scene, solved, told)
     return solved
 
