@@ -68,7 +68,8 @@ def ablations(text: str) -> str:
     lines = [
         "### One change at a time",
         "",
-        f"{rows[0]['images']:,} images of {rows[0]['box']} pixels: deviation FSC. What is *true* was told.",
+        f"{rows[0]['images']:,} images of {rows[0]['box']} pixels: deviation FSC. What is *true* was told."
+        f" Commits {', '.join(dict.fromkeys(row['commit'] for row in rows))}.",
         "",
         "| | " + " | ".join(heads) + " |",
         "|---" * (len(heads) + 1) + "|",

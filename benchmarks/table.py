@@ -293,7 +293,8 @@ def draw_curves(axes: Any, rows: list[Row]) -> None:
     told = set()
     for row, colour in zip(rows, _colours(rows), strict=True):
         curve = row["evaluation"]["curves"]["found"]["deviation_fsc"]
-        label = None if row["label"] in told else named(row)
+        alike = [other for other in rows if other["label"] == row["label"]]
+        label = None if row["label"] in told else named(*alike)
         axes.plot(_frequencies(curve, extent), curve[1:], color=colour, label=label)
         told.add(row["label"])
     axes.axvline(last / extent, color="0.6", linewidth=0.8, linestyle=":")
