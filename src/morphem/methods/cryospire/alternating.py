@@ -12,7 +12,7 @@ from morphem.data.stack import ParticleStack
 from morphem.engine.descend import DescentConfig, descend
 from morphem.engine.progress import tell
 from morphem.engine.run import Run
-from morphem.inference.latents import Mixture, Scene, Solved, solve_latents
+from morphem.inference.latents import Mixture, Prior, Scene, Solved, solve_latents
 from morphem.inference.passes import remembered
 from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.settings import Config
@@ -47,19 +47,17 @@ def alternated(
     (stack, scene), (descent, run, name) = seen, how
     _descended(density, latents, seen, config, (descent, run.stage(f"{name}-1")))
     rounds = 1 if told is not None or config.known_latents is not None else config.solving.rounds
-    solved, fit = None, None
+    solved, prior = None, scene.prior
     for number in range(1, rounds + 1):
-        if solved is not None and fit is not None:
+        if solved is not None:
             stage = run.stage(f"{name}-{number}-gain")
-            gain = _gain(density, latents, scene, (solved, fit), config, stage)
+            gain = _gain(density, latents, scene, (solved, prior), config, stage)
             tell(run.root, name, f"images tell {gain:.1%} more than when latents were solved for")
             if gain < config.solving.gain:
                 break
-        again = replace(descent, seed=descent.seed + number)
+        again, prior = replace(descent, seed=descent.seed + number), scene.prior
         stages = run.stage(f"{name}-{number}-latents"), run.stage(f"{name}-{number + 1}")
         solved = resumed(density, latents, (stack, scene), config, (again, *stages), told)
-        if solved is not None and told is None:
-            fit = solved.score - scene.prior.log(solved.mean)
         scene = known_from(scene, solved, told)
     return solved
 
@@ -132,22 +130,27 @@ def _gain(
     density: Mixture,
     latents: ParticleTable,
     scene: Scene,
-    before: tuple[Solved, Float[Tensor, "p"]],
+    before: tuple[Solved, Prior],
     config: Config,
     run: Run,
 ) -> float:
     """By what share some sound particles' images tell more than when all latents were solved for."""
-    solved, fit = before
+    solved, prior = before
     sound = torch.nonzero(solved.sound())[:, 0]
     some = sound[:: -(-len(sound) // _ASKED)]
+    fit = _fit(solved[some], prior)
 
     def found() -> dict[str, Tensor]:
         start = latents.rows[some]
         now = solve_latents(density, start, scene.of(some), config.solving.latents, run, start)
-        more = now.score - scene.prior.log(now.mean) - fit[some]
-        return {"gain": more.mean() / fit[some].mean().clamp(min=1)}
+        return {"gain": (_fit(now, scene.prior) - fit).mean() / fit.mean().clamp(min=1)}
 
     return float(remembered(run, {"limit": scene.limit}, found)["gain"])
+
+
+def _fit(solved: Solved, prior: Prior) -> Float[Tensor, "p"]:
+    """Log-likelihood of each particle's images at its latent, without what was known before."""
+    return solved.score - prior.log(solved.mean)
 
 
 def _descended(
