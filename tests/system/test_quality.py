@@ -94,7 +94,7 @@ def test_conditions_are_handed_to_the_simulation_and_told_in_the_row():
 def scored_row(label: str, value: float, seed: int = 0, seen: tuple[str, ...] = ()) -> str:
     """A line of results, as far as further sections read it."""
     maps = {"by_state": {"deviation_fsc": {"value": value, "ceiling": 0.95}}}
-    asked = {"label": label, "command": label, "seed": seed, "seen": seen, "recipe": "hinge"}
+    asked = {"label": label, "command": label, "commit": "c0", "seed": seed, "seen": seen, "recipe": "hinge"}
     return json.dumps({**asked, "images": 200, "box": 32, "finished": True, "evaluation": {"maps": maps}})
 
 
@@ -114,6 +114,7 @@ def test_ablations_stand_beside_each_other():
     assert "| | hinge, seed 0 | hinge, seed 1 |" in text
     assert "| a | .900 | .700 |" in text
     assert "| b | .800 | – |" in text
+    assert " Commits c0." in text
 
 
 def test_paces_are_ratios_of_one_run():
