@@ -39,7 +39,6 @@ MOST = 8  # parts of the molecule
 MODES = 4  # independent coordinates of its states: as wide as the default latent
 STATES = 64  # conformations
 SWING = math.radians(35)  # of a lobe to either side, at most
-_GROUPED = ("--anchors.by", "rigidity", "--anchors.most", "16")
 _EXTENT = 256.0  # Å, side of the box
 _CORE = ((0, 0, 0, 24), (-9, 10, -6, 15), (8, -7, 12, 15))  # balls: x, y, z, radius, Å
 _AWAY, _PIVOT = 54.0, 26.0  # Å from the origin: a lobe's middle, and a point on its axis
@@ -103,7 +102,7 @@ def reconstructed(data: Path, run: Path, count: int, seed: int) -> Usage:
     note = run.parent / f"{run.name}.json"
     if not note.exists():
         words = [MORPHEM, "reconstruct", "cryospire", data / "particles.star", "-o", run]
-        told = ["--preset", "fast", "--seed", str(seed), "--anchors.count", str(count), *_GROUPED]
+        told = ["--preset", "fast", "--seed", str(seed), "--anchors.count", str(count)]
         used = measured([*words, *told], run.parent / f"{run.name}.log", environment(1))
         note.write_text(json.dumps(used.record()) + "\n", encoding="utf-8")
     return Usage(**json.loads(note.read_text(encoding="utf-8")))

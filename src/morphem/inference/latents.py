@@ -136,11 +136,16 @@ class Scene:
         prior, spread = solved.population(self.contrast_spread)
         return replace(self, prior=prior, sound=solved.sound()[self.particle], contrast_spread=spread)
 
+    def rows_of(self, some: Int[Tensor, "m"]) -> Int[Tensor, "k"]:
+        """The images of some particles."""
+        return torch.nonzero(torch.isin(self.particle, some))[:, 0]
+
     def of(self, some: Int[Tensor, "m"]) -> Scene:
-        """The images of some particles, which are numbered anew; no other image belongs to any."""
-        number = torch.full((int(self.particle.max()) + 1,), -1)
+        """Only the images of some particles, which are numbered anew."""
+        rows, number = self.rows_of(some), torch.full((int(self.particle.max()) + 1,), -1)
         number[some] = torch.arange(len(some))
-        return replace(self, particle=number[self.particle], sound=None)
+        kept = self.store.select(rows), self.poses[rows], number[self.particle[rows]]
+        return replace(self, store=kept[0], poses=kept[1], particle=kept[2], sound=None)
 
     def sound_ones(self, rows: Int[Tensor, "m"]) -> Int[Tensor, "k"]:
         """Those of some images that are sound."""

@@ -124,6 +124,11 @@ class Store:
         values = self.values[rows, : self.disc.count(limit)].float() * whitening[..., None]
         return torch.view_as_complex(values), whitening
 
+    def select(self, rows: Int[Tensor, "b"]) -> Store:
+        """Only these images, in this order."""
+        kept = {"values": self.values[rows], "optics": self.optics[rows], "group": self.group[rows]}
+        return replace(self, **kept)
+
     def with_noise(self, noise: Float[Tensor, "o s"]) -> Store:
         """The same images, weighed by another noise spectrum."""
         return replace(self, noise=noise)

@@ -31,11 +31,6 @@ def settled(
 ) -> AnchoredMixture:
     """The fine mixture after its parts have moved as rigid bodies, drawn anew from their maps.
 
-    First their densities follow from the motions that they begin with; then both are made better. Not until
-    each part is sharp in its own frame may Gaussians move or fade within it: before, they would flow to where
-    density is missing, or shine one after another where a part comes by, and no part would turn. They fade
-    before they move, lest a part be turned to hide what is absent of it.
-
     Args:
         fine: With frames that were taught.
         latents: Which stay as they are.
@@ -44,22 +39,46 @@ def settled(
         run: For stages and progress.
     """
     stack, low, full = seen
-    epochs = config.solving.rigid_epochs
-    if not epochs or not fine.anchors:
+    if not config.solving.rigid_epochs or not fine.anchors:
         return fine
+    rigid_descents(fine, latents, (stack, low), config, (run, "rigid"))
+    return redrawn(fine, latents, full, stack.halves(), config)
+
+
+def rigid_descents(
+    fine: AnchoredMixture,
+    latents: ParticleTable,
+    seen: tuple[ParticleStack, Scene],
+    config: Config,
+    how: tuple[Run, str],
+) -> None:
+    """Descents of a mixture whose parts are rigid.
+
+    First their densities follow from the motions that they begin with; then both are made better. Not until
+    each part is sharp in its own frame may Gaussians move or fade within it: before, they would flow to where
+    density is missing, or shine one after another where a part comes by, and no part would turn. They fade
+    before they move, lest a part be turned to hide what is absent of it.
+
+    Args:
+        fine: With frames that were taught.
+        latents: Which stay as they are.
+        seen: The particles, and their images to the coarse mixture's limit.
+        config: Of the method.
+        how: The run, and what stages are called.
+    """
+    (stack, low), (run, name), epochs = seen, how, config.solving.rigid_epochs
     within = fine.displacement, fine.feature_offsets
     steps = (
         ("densities", (fine.motion, *within), epochs),
         ("frames", within, epochs),
         ("fading", (fine.displacement,), max(1, epochs // 2)),
     )
-    for name, still, passes in steps:
+    for step, still, passes in steps:
         _let_learn(still, False)
         descent = DescentConfig(epochs=passes, batch_size=config.fine_descent.batch_size, seed=config.seed)
         goal = BandObjective(fine, latents, low, config).brightened()
-        descend(goal, stack, descent, run.stage(f"rigid-{name}"))
+        descend(goal, stack, descent, run.stage(f"{name}-{step}"))
         _let_learn(still, True)
-    return redrawn(fine, latents, full, stack.halves(), config)
 
 
 def redrawn(

@@ -105,8 +105,9 @@ class Config:
     fine: MixtureConfig = MixtureConfig(gaussians=4096, scale=0.01, hidden=32, layers=16)
     """Fine mixture tied to the parts' anchors."""
     anchors: AnchorConfig = AnchorConfig(by="responses", neighbours=9)
-    """How Gaussians are grouped into parts. By responses is by rigidity where poses were found from these
-    images: they followed the motion in part, and as they see it, all parts move."""
+    """How Gaussians are grouped into parts. By responses is by rigidity where images tell `solving.gain` more
+    by the frames that this makes; and where poses were found from these images: they followed the motion in
+    part, and as they see it, all parts move."""
     parts_descent: DescentConfig = DescentConfig(epochs=8, batch_size=64)
     """Training of the coarse mixture; of each round where latents are solved for."""
     fine_descent: DescentConfig = DescentConfig(epochs=4, batch_size=64)
@@ -167,13 +168,25 @@ class Config:
         """The same, with parts told by what no frame of the poses changes where these were found."""
         if not stack.poses_found or self.anchors.by != "responses":
             return self
-        anchors = replace(self.anchors, by="rigidity", most=max(self.anchors.most, _MOST))
-        return replace(self, anchors=anchors)
+        return replace(self, anchors=self.rigid())
+
+    def ways(self) -> list[AnchorConfig]:
+        """To tell parts apart, of which images choose where frames move them and no person told their number.
+
+        By responses is the one that makes fewest, by rigidity at a lower price the one that makes most.
+        """
+        asked = self.solving.rigid_epochs and self.frames == "anchors" and self.known_bodies is None
+        if not asked or self.anchors.count or self.anchors.by != "responses":
+            return [self.anchors]
+        return [self.anchors, self.rigid(), replace(self.rigid(), worth=_WORTH)]
+
+    def rigid(self) -> AnchorConfig:
+        """How Gaussians are grouped by rigidity."""
+        return replace(self.anchors, by="rigidity", most=max(self.anchors.most, _MOST))
 
     def bodies(self) -> AnchorConfig:
         """How the Gaussians of a finished mixture are grouped."""
-        finer = {"around": _AROUND, "worth": _WORTH, "most": max(self.anchors.most, _MOST)}
-        return replace(self.anchors, by="rigidity", part_radius=0.0, **finer)
+        return replace(self.rigid(), part_radius=0.0, around=_AROUND, worth=_WORTH)
 
     def beginnings_of(self, stack: ParticleStack) -> int:
         """How often all begins anew."""

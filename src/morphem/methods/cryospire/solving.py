@@ -20,6 +20,7 @@ from morphem.inference.passes import remembered
 from morphem.inference.store import collect
 from morphem.inference.templates import working_grid
 from morphem.methods.cryospire.alternating import alternated, known_from, last_solved, resumed
+from morphem.methods.cryospire.choosing import likeliest_parts
 from morphem.methods.cryospire.embedding import spread_anew, told_by_maps
 from morphem.methods.cryospire.holding import body_still
 from morphem.methods.cryospire.objectives import BandObjective
@@ -142,13 +143,14 @@ def begun(
         config: Of the method.
         run: For stages and progress.
     """
-    (stack, _, _), (rows, climbed) = seen, known
+    (stack, low, _), (rows, climbed), grid = seen, known, maps.mean.grid
     if config.solving.rigid_epochs and climbed is not None:
         placed = searched_part(coarse, climbed, seen, config, run)
         if placed is not None:
             told = latents_of(placed)
             return loose_mixture(placed, told.mean, stack.grid, config), told
-    return anchored(coarse, rows, maps.mean.grid, config), None
+    parts = likeliest_parts(coarse, rows, (stack, low), grid, config, run)
+    return anchored(coarse, rows, grid, config, parts), None
 
 
 def told_anew(

@@ -73,7 +73,11 @@ def initial_parts(start: Volume, config: Config) -> PartMixture:
 
 
 def anchored(
-    parts: PartMixture, latents: Float[Tensor, "p z"], grid: Grid, config: Config
+    parts: PartMixture,
+    latents: Float[Tensor, "p z"],
+    grid: Grid,
+    config: Config,
+    anchors: Anchors | None = None,
 ) -> AnchoredMixture:
     """Fine mixture drawn from the coarse density, each Gaussian tied to the anchor of its nearest coarse one.
 
@@ -87,7 +91,7 @@ def anchored(
     points = draw_centres(start, size.gaussians, config.threshold, generator)
     alive = torch.nonzero(behaviour.mass > 0)[:, 0]
     nearest = alive[nearest_part(points, rest.centres[alive], torch.arange(len(alive)))]
-    anchors = found_or_given(behaviour, rest.centres, config)
+    anchors = anchors or found_or_given(behaviour, rest.centres, config)
     # a part is as large as the density around its Gaussians, whatever their own mass
     drawn = torch.bincount(nearest, minlength=len(behaviour.mass))
     anchors = anchors_of(behaviour, without_dust(anchors.part, behaviour, drawn.to(behaviour.mass)))

@@ -1,0 +1,94 @@
+"""Which Gaussians move as one frame: images are asked, where ways to tell disagree.
+
+By how they move alike, Gaussians make few parts: of many bodies, some are taken for one. By rigidity they
+make more: what flows in a coarse mixture where it turns in the molecule is cut up. The coarse mixture cannot
+tell which is right; once frames and densities have followed the images, frames that molecules have make them
+likelier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from morphem.core.grid import Grid
+from morphem.data.stack import ParticleStack
+from morphem.engine.progress import tell
+from morphem.engine.run import Run
+from morphem.inference.latents import Scene
+from morphem.inference.passes import remembered
+from morphem.methods.cryospire.objectives import BandObjective
+from morphem.methods.cryospire.redrawing import rigid_descents
+from morphem.methods.cryospire.settings import Config
+from morphem.methods.cryospire.starting import anchored, found_or_given
+from morphem.models.anchors import Anchors
+from morphem.models.gaussian_density import PartMixture
+from morphem.models.table import ParticleTable
+
+_ASKED = 3000  # particles
+_GAUSSIANS = 1024  # of mixtures that are asked: they see no more than the coarse one did
+
+
+def likeliest_parts(
+    coarse: PartMixture,
+    latents: Float[Tensor, "p z"],
+    seen: tuple[ParticleStack, Scene],
+    grid: Grid,
+    config: Config,
+    run: Run,
+) -> Anchors:
+    """Parts as the settings tell them apart; or by another way, if images tell so much more by its frames.
+
+    Each way's mixture goes through the descents in which parts are rigid, at the same images and latents.
+    ``log.txt`` says what came of it. Cost: some passes over 3,000 particles at most, however many there are.
+
+    Args:
+        coarse: Mixture whose parts are looked for.
+        latents: Of all particles.
+        seen: The particles, and their images to the coarse mixture's limit.
+        grid: Of the fine mixture.
+        config: Of the method.
+        run: For stages and progress.
+    """
+    behaviour, centres = coarse.behaviour(latents), coarse.at_rest(latents).centres
+    found: list[Anchors] = []
+    for way in config.ways():
+        anchors = found_or_given(behaviour, centres, replace(config, anchors=way))
+        if not any(torch.equal(anchors.part, each.part) for each in found):
+            found.append(anchors)
+    if len(found) == 1:
+        return found[0]
+
+    def asked() -> dict[str, Tensor]:
+        few = replace(config, fine=replace(config.fine, gaussians=_GAUSSIANS))
+        some, table = _some(seen, latents)
+        told = []
+        for number, anchors in enumerate(found, 1):
+            trial = anchored(coarse, latents, grid, few, anchors)
+            rigid_descents(trial, table, some, few, (run, f"frames-{number}"))
+            told.append(BandObjective(trial, table, some[1], few).told())
+        return {"told": torch.tensor(told)}
+
+    told = remembered(run.stage("frames"), {"limit": seen[1].limit}, asked)["told"]
+    best = 0
+    for number in range(1, len(found)):
+        gain = float(told[number] / told[best].clamp(min=1) - 1)
+        parts = [len(found[each].features) for each in (number, best)]
+        tell(run.root, "frames", f"images tell {gain:+.1%} by {parts[0]} rather than by {parts[1]}")
+        best = number if gain > config.solving.gain else best
+    return found[best]
+
+
+def _some(
+    seen: tuple[ParticleStack, Scene], latents: Float[Tensor, "p z"]
+) -> tuple[tuple[ParticleStack, Scene], ParticleTable]:
+    """Sound particles at even steps, numbered anew, with the table of their latents."""
+    stack, scene = seen
+    sound = scene.particle[scene.sound_ones(torch.arange(len(scene.particle)))].unique()
+    some = sound[:: -(-len(sound) // _ASKED)]
+    few = scene.of(some)
+    rows = scene.rows_of(some)
+    return (replace(stack.select(rows), particle=few.particle), few), ParticleTable(latents[some], 0.0)
