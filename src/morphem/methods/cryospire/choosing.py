@@ -29,6 +29,7 @@ from morphem.models.gaussian_density import PartMixture
 from morphem.models.table import ParticleTable
 
 _ASKED = 3000  # particles
+_JUDGE = 3  # one in so many is left out of descents, and tells how likely images are by them
 _GAUSSIANS = 1024  # of mixtures that are asked: they see no more than the coarse one did
 
 
@@ -42,8 +43,9 @@ def likeliest_parts(
 ) -> Anchors:
     """Parts as the settings tell them apart; or by another way, if images tell so much more by its frames.
 
-    Each way's mixture goes through the descents in which parts are rigid, at the same images and latents.
-    ``log.txt`` says what came of it. Cost: some passes over 3,000 particles at most, however many there are.
+    Each way's mixture goes through the descents in which parts are rigid, at the same images and latents;
+    those that were left out of it are asked. ``log.txt`` says what came of it. Cost: some passes over 3,000
+    particles at most, however many there are.
 
     Args:
         coarse: Mixture whose parts are looked for.
@@ -53,8 +55,8 @@ def likeliest_parts(
         config: Of the method.
         run: For stages and progress.
     """
+    (stack, scene), found = seen, list[Anchors]()
     behaviour, centres = coarse.behaviour(latents), coarse.at_rest(latents).centres
-    found: list[Anchors] = []
     for way in config.ways():
         anchors = found_or_given(behaviour, centres, replace(config, anchors=way))
         if not any(torch.equal(anchors.part, each.part) for each in found):
@@ -64,15 +66,20 @@ def likeliest_parts(
 
     def asked() -> dict[str, Tensor]:
         few = replace(config, fine=replace(config.fine, gaussians=_GAUSSIANS))
-        some, table = _some(seen, latents)
+        sound = scene.particle[scene.sound_ones(torch.arange(len(scene.particle)))].unique()
+        some = sound[:: -(-len(sound) // _ASKED)]
+        judge = torch.arange(len(some)) % _JUDGE == 0
+        followed, left_out = scene.of(some[~judge]), scene.of(some[judge])
+        pictures = replace(stack.select(scene.rows_of(some[~judge])), particle=followed.particle)
+        tables = [ParticleTable(latents[each], 0.0) for each in (some[~judge], some[judge])]
         told = []
         for number, anchors in enumerate(found, 1):
             trial = anchored(coarse, latents, grid, few, anchors)
-            rigid_descents(trial, table, some, few, (run, f"frames-{number}"))
-            told.append(BandObjective(trial, table, some[1], few).told())
+            rigid_descents(trial, tables[0], (pictures, followed), few, (run, f"frames-{number}"))
+            told.append(BandObjective(trial, tables[1], left_out, few).told())
         return {"told": torch.tensor(told)}
 
-    told = remembered(run.stage("frames"), {"limit": seen[1].limit}, asked)["told"]
+    told = remembered(run.stage("frames"), {"limit": scene.limit}, asked)["told"]
     best = 0
     for number in range(1, len(found)):
         gain = float(told[number] / told[best].clamp(min=1) - 1)
@@ -80,15 +87,3 @@ def likeliest_parts(
         tell(run.root, "frames", f"images tell {gain:+.1%} by {parts[0]} rather than by {parts[1]}")
         best = number if gain > config.solving.gain else best
     return found[best]
-
-
-def _some(
-    seen: tuple[ParticleStack, Scene], latents: Float[Tensor, "p z"]
-) -> tuple[tuple[ParticleStack, Scene], ParticleTable]:
-    """Sound particles at even steps, numbered anew, with the table of their latents."""
-    stack, scene = seen
-    sound = scene.particle[scene.sound_ones(torch.arange(len(scene.particle)))].unique()
-    some = sound[:: -(-len(sound) // _ASKED)]
-    few = scene.of(some)
-    rows = scene.rows_of(some)
-    return (replace(stack.select(rows), particle=few.particle), few), ParticleTable(latents[some], 0.0)

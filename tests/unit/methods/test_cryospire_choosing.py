@@ -1,0 +1,105 @@
+"""Images choose which parts move as frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from morphem.core.grid import Grid
+from morphem.core.rotations import from_rotation_vector
+from morphem.core.types import GaussianMixture
+from morphem.data.stack import ParticleStack
+from morphem.engine.descend import DescentConfig
+from morphem.engine.run import open_run
+from morphem.inference.latents import Scene, project_at_disc, weak_prior
+from morphem.inference.search import ramps
+from morphem.inference.store import collect
+from morphem.methods.cryospire.choosing import likeliest_parts
+from morphem.methods.cryospire.settings import Config, MixtureConfig, SolvingConfig
+from morphem.models.anchors import AnchorConfig
+from morphem.models.gaussian_density import PartMixture
+from morphem.simulate.hinge import hinge
+from morphem.simulate.options import Conditions
+from morphem.simulate.particles import simulate
+
+GRID, LIMIT, IMAGES = Grid(24, 10.0), 8, 200
+BODY = torch.arange(2).repeat_interleave(30)
+SMALL = Config(
+    latent=2,
+    features=4,
+    parts=MixtureConfig(gaussians=60, scale=0.04, hidden=8, layers=3),
+    fine=MixtureConfig(gaussians=64, scale=0.04, hidden=8, layers=3),
+    anchors=AnchorConfig(by="responses", neighbours=9, most=1),
+    fine_descent=DescentConfig(epochs=1, batch_size=25),
+    solving=SolvingConfig(parts_limit=LIMIT, contrast_spread=0.0),
+)
+
+
+class Swinging(PartMixture):
+    """Two bodies, of which the second turns about the middle by the latent's first number."""
+
+    def mixture(self, z: Tensor) -> GaussianMixture:
+        axis = torch.tensor([0.0, 0.0, 1.0])
+        moved = self.centres @ from_rotation_vector(z[:, :1] * axis).mT
+        centres = torch.where((BODY == 1)[:, None], moved, self.centres)
+        shown = torch.ones(len(z), len(BODY))
+        return GaussianMixture(centres * EXTENT, self.log_scales.exp() * EXTENT, self.amplitudes * shown)
+
+
+EXTENT = GRID.extent
+
+
+def swinging() -> Swinging:
+    torch.manual_seed(0)
+    made = Swinging(60, 4, 2, (8, 3, "products"), EXTENT)
+    with torch.no_grad():
+        made.centres.normal_(std=0.04)
+        made.centres[BODY == 1] += torch.tensor([0.22, 0.0, 0.05])
+        made.log_scales.fill_(-3.2)
+        made.amplitudes.fill_(0.3)
+        made.features.normal_()
+    return made
+
+
+@pytest.fixture(scope="module")
+def stack() -> ParticleStack:
+    return simulate(hinge(), IMAGES, GRID, 0, Conditions(snr=0.5))[0]
+
+
+def images(stack: ParticleStack, shown: Swinging, latents: Tensor) -> Scene:
+    """What a mixture looks like at latents, with noise of variance 1."""
+    store = collect(stack, LIMIT, torch.ones(1, GRID.half))
+    rows = torch.arange(IMAGES)
+    transfer = store.read(rows, LIMIT).transfer * ramps(store.disc, LIMIT, stack.poses.shift)
+    with torch.no_grad():
+        model = project_at_disc(shown, latents, stack.poses, store, LIMIT) * transfer
+    noise = torch.randn(*model.shape, 2, generator=torch.Generator().manual_seed(3)) / 2**0.5
+    store = replace(store, values=(torch.view_as_real(model) + noise).half())
+    return Scene(store, stack.poses, stack.particle, LIMIT, 0.0, weak_prior(2, 0.2))
+
+
+@pytest.mark.parametrize(("swing", "parts"), [(0.8, 2), (0.15, 1)])
+def test_a_body_has_a_frame_of_its_own_only_if_images_show_it_move(
+    stack: ParticleStack, tmp_path: Path, swing: float, parts: int
+):
+    coarse = swinging()
+    latents = swing * (2 * torch.rand(IMAGES, 2, generator=torch.Generator().manual_seed(2)) - 1)
+    scene = images(stack, coarse, latents)
+    run = open_run(tmp_path, SMALL, stack)
+    assert len(SMALL.ways()) == 3
+    found = likeliest_parts(coarse, latents, (stack, scene), GRID, SMALL, run)
+    assert len(found.features) == parts
+    again = likeliest_parts(coarse, latents, (stack, scene), GRID, SMALL, run)
+    assert torch.equal(again.part, found.part)
+    assert "images tell" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_person_who_told_of_parts_is_not_asked_twice():
+    told = replace(SMALL, anchors=replace(SMALL.anchors, count=3))
+    assert told.ways() == [told.anchors]
+    none = replace(SMALL, solving=replace(SMALL.solving, rigid_epochs=0))
+    assert none.ways() == [none.anchors]
