@@ -120,8 +120,8 @@ def parts(text: str) -> str:
         "### Number of parts",
         "",
         f"A core and lobes that swing by themselves, {first['images']:,} images of {first['box']} pixels of "
-        f"{first['pixel_size']:g} Å at an SNR of {first['snr']:g}; preset `fast` with "
-        "`--anchors.by rigidity --anchors.most 16`; count not told.",
+        f"{first['pixel_size']:g} Å at an SNR of {first['snr']:g}; preset `fast`, "
+        "count not told.",
         "",
         "| parts | seed | found | Rand index | deviation FSC | ceiling | AUC | ceiling |",
         "|---|---|---|---|---|---|---|---|",
