@@ -62,22 +62,21 @@ def robustness(text: str) -> str:
 def ablations(text: str) -> str:
     """One change at a time, and what oracles say."""
     rows = [json.loads(line) for line in text.splitlines() if line]
-    sets = list(dict.fromkeys((row["recipe"], row["seed"]) for row in rows))
+    sets = list(dict.fromkeys(_set(row) for row in rows))
     labels = list(dict.fromkeys(row["label"] for row in rows))
-    heads = [f"{recipe}, seed {seed}" for recipe, seed in sets]
     lines = [
         "### One change at a time",
         "",
-        f"{rows[0]['images']:,} images of {rows[0]['box']} pixels: deviation FSC. What is *true* was told."
+        "Deviation FSC. What is *true* was told."
         f" Commits {', '.join(dict.fromkeys(row['commit'] for row in rows))}.",
         "",
-        "| | " + " | ".join(heads) + " |",
-        "|---" * (len(heads) + 1) + "|",
+        "| | " + " | ".join(sets) + " |",
+        "|---" * (len(sets) + 1) + "|",
     ]
     for label in labels:
-        found = {(row["recipe"], row["seed"]): _deviation(row) for row in rows if row["label"] == label}
+        found = {_set(row): _deviation(row) for row in rows if row["label"] == label}
         lines.append(f"| {label} | " + " | ".join(number(found.get(each)) for each in sets) + " |")
-    tops = {(row["recipe"], row["seed"]): _deviation(row, "ceiling") for row in rows}
+    tops = {_set(row): _deviation(row, "ceiling") for row in rows}
     lines.append("| **ceiling** | " + " | ".join(number(tops[each]) for each in sets) + " |")
     return "\n".join([*lines, "", "```", *dict.fromkeys(row["command"] for row in rows), "```"])
 
@@ -156,6 +155,10 @@ def growth(text: str) -> str:
     powers = record["exponents"]
     told = [f"with {axis}: {each['pass']:.2f} and {each['latents']:.2f}" for axis, each in powers.items()]
     return "\n".join([*lines, "", f"Powers that both grow with, {'; '.join(told)}."])
+
+
+def _set(row: Row) -> str:
+    return f"{row['recipe']}, {row['images']:,} of {row['box']} pixels, seed {row['seed']}"
 
 
 def _condition(row: Row) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ def test_what_a_nuisance_costs_is_told_beside_clean_images_of_the_same_seed():
 
 def test_ablations_stand_beside_each_other():
     text = further.ablations("\n".join([scored_row("a", 0.9), scored_row("b", 0.8), scored_row("a", 0.7, 1)]))
-    assert "| | hinge, seed 0 | hinge, seed 1 |" in text
+    assert "| | hinge, 200 of 32 pixels, seed 0 | hinge, 200 of 32 pixels, seed 1 |" in text
     assert "| a | .900 | .700 |" in text
     assert "| b | .800 | – |" in text
     assert " Commits c0." in text
