@@ -11,7 +11,6 @@ from torch import Tensor
 
 from morphem.core.grid import Grid
 from morphem.core.rotations import from_rotation_vector
-from morphem.core.types import GaussianMixture
 from morphem.data.stack import ParticleStack
 from morphem.engine.descend import DescentConfig
 from morphem.engine.run import open_run
@@ -42,25 +41,21 @@ SMALL = Config(
 class Swinging(PartMixture):
     """Two bodies, of which the second turns about the middle by the latent's first number."""
 
-    def mixture(self, z: Tensor) -> GaussianMixture:
-        axis = torch.tensor([0.0, 0.0, 1.0])
-        moved = self.centres @ from_rotation_vector(z[:, :1] * axis).mT
-        centres = torch.where((BODY == 1)[:, None], moved, self.centres)
-        shown = torch.ones(len(z), len(BODY))
-        return GaussianMixture(centres * EXTENT, self.log_scales.exp() * EXTENT, self.amplitudes * shown)
-
-
-EXTENT = GRID.extent
+    def placed(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        turned = self.centres @ from_rotation_vector(z[:, :1] * torch.tensor([0.0, 0.0, 1.0])).mT
+        return torch.where((BODY == 1)[:, None], turned, self.centres), torch.ones(len(z), len(BODY))
 
 
 def swinging() -> Swinging:
     torch.manual_seed(0)
-    made = Swinging(60, 4, 2, (8, 3, "products"), EXTENT)
+    made = Swinging(60, 4, 2, (8, 3, "products"), GRID.extent)
     with torch.no_grad():
         made.centres.normal_(std=0.04)
-        made.centres[BODY == 1] += torch.tensor([0.22, 0.0, 0.05])
+        # neither lies on the axis, where one that turns and one that rests look alike
+        made.centres[BODY == 0] += torch.tensor([-0.18, 0.0, -0.05])
+        made.centres[BODY == 1] += torch.tensor([0.18, 0.0, 0.05])
         made.log_scales.fill_(-3.2)
-        made.amplitudes.fill_(0.3)
+        made.amplitudes.fill_(0.8)
         made.features.normal_()
     return made
 

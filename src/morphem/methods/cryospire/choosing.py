@@ -30,6 +30,8 @@ from morphem.models.table import ParticleTable
 
 _ASKED = 3000  # particles
 _JUDGE = 3  # one in so many is left out of descents, and tells how likely images are by them
+_FEWEST = 60  # particles of which a third can tell
+_SURE = 3.0  # standard errors by which images must tell more
 _GAUSSIANS = 1024  # of mixtures that are asked: they see no more than the coarse one did
 
 
@@ -61,13 +63,13 @@ def likeliest_parts(
         anchors = found_or_given(behaviour, centres, replace(config, anchors=way))
         if not any(torch.equal(anchors.part, each.part) for each in found):
             found.append(anchors)
-    if len(found) == 1:
+    sound = scene.particle[scene.sound_ones(torch.arange(len(scene.particle)))].unique()
+    some = sound[:: max(1, -(-len(sound) // _ASKED))]
+    if len(found) == 1 or len(some) < _FEWEST:
         return found[0]
 
     def asked() -> dict[str, Tensor]:
         few = replace(config, fine=replace(config.fine, gaussians=_GAUSSIANS))
-        sound = scene.particle[scene.sound_ones(torch.arange(len(scene.particle)))].unique()
-        some = sound[:: -(-len(sound) // _ASKED)]
         judge = torch.arange(len(some)) % _JUDGE == 0
         followed, left_out = scene.of(some[~judge]), scene.of(some[judge])
         pictures = replace(stack.select(scene.rows_of(some[~judge])), particle=followed.particle)
@@ -77,13 +79,15 @@ def likeliest_parts(
             trial = anchored(coarse, latents, grid, few, anchors)
             rigid_descents(trial, tables[0], (pictures, followed), few, (run, f"frames-{number}"))
             told.append(BandObjective(trial, tables[1], left_out, few).told())
-        return {"told": torch.tensor(told)}
+        return {"told": torch.stack(told)}
 
     told = remembered(run.stage("frames"), {"limit": scene.limit}, asked)["told"]
     best = 0
     for number in range(1, len(found)):
-        gain = float(told[number] / told[best].clamp(min=1) - 1)
+        more = told[number] - told[best]
+        gain = float(more.mean() / told[best].mean().clamp(min=1))
+        sure = float(more.mean()) > _SURE * float(more.std()) / len(more) ** 0.5
         parts = [len(found[each].features) for each in (number, best)]
         tell(run.root, "frames", f"images tell {gain:+.1%} by {parts[0]} rather than by {parts[1]}")
-        best = number if gain > config.solving.gain else best
+        best = number if sure and gain > config.solving.gain else best
     return found[best]

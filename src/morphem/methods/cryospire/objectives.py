@@ -147,15 +147,14 @@ class BandObjective(AbstractMixtureObjective):
         return 2 * left.mean()  # each pair of mates is stored once
 
     @torch.no_grad()
-    def told(self) -> float:
-        """By how much sound images are likelier than without a molecule (log-likelihood), in the mean."""
-        scene, told = self.scene, 0.0
-        sound = scene.sound_ones(torch.arange(len(scene.store)))
-        for rows in sound.split(64):
+    def told(self) -> Float[Tensor, "n"]:
+        """By how much each image is likelier than without a molecule (log-likelihood)."""
+        scene, told = self.scene, []
+        for rows in torch.arange(len(scene.store)).split(64):
             model, seen = self._beside(self.latents.rows[scene.particle[rows]], rows, scene.poses[rows])
             contrast = best_contrast(model, seen, scene.contrast_spread)
-            told += float(seen.square().sum() - (seen - contrast[:, None] * model).square().sum())
-        return told / len(sound)
+            told.append(seen.square().sum(1) - (seen - contrast[:, None] * model).square().sum(1))
+        return torch.cat(told)
 
     @torch.no_grad()
     def brightened(self) -> BandObjective:
