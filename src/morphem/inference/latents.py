@@ -144,12 +144,16 @@ class Scene:
         """Only the images of some particles, which are numbered anew."""
         rows, number = self.rows_of(some), torch.full((int(self.particle.max()) + 1,), -1)
         number[some] = torch.arange(len(some))
-        kept = self.store.select(rows), self.poses[rows], number[self.particle[rows]]
-        return replace(self, store=kept[0], poses=kept[1], particle=kept[2], sound=None)
+        store, particle = self.store.select(rows), number[self.particle[rows]]
+        return replace(self, store=store, poses=self.poses[rows], particle=particle, sound=None)
 
     def sound_ones(self, rows: Int[Tensor, "m"]) -> Int[Tensor, "k"]:
         """Those of some images that are sound."""
         return rows if self.sound is None else rows[self.sound[rows]]
+
+    def sound_particles(self) -> Int[Tensor, "m"]:
+        """Particles that sound images show, in rising order."""
+        return self.particle[self.sound_ones(torch.arange(len(self.particle)))].unique()
 
 
 def solve_latents(
@@ -177,7 +181,7 @@ def solve_latents(
     numbers = torch.zeros(3, particles)
     found = Solved(torch.zeros_like(latents), torch.zeros(particles, width, width), *numbers)
     if typical is None:
-        typical = latents[scene.particle[scene.sound_ones(torch.arange(len(scene.particle)))].unique()]
+        typical = latents[scene.sound_particles()]
     solver = _Solver(density, latents, scene, config, typical)
     for block in blocks(torch.arange(particles), _BLOCK, run, "latents"):
         put(found, block, solver.best(block))

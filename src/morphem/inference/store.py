@@ -126,8 +126,7 @@ class Store:
 
     def select(self, rows: Int[Tensor, "b"]) -> Store:
         """Only these images, in this order."""
-        kept = {"values": self.values[rows], "optics": self.optics[rows], "group": self.group[rows]}
-        return replace(self, **kept)
+        return replace(self, values=self.values[rows], optics=self.optics[rows], group=self.group[rows])
 
     def with_noise(self, noise: Float[Tensor, "o s"]) -> Store:
         """The same images, weighed by another noise spectrum."""

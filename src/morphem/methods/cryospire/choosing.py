@@ -63,7 +63,7 @@ def likeliest_parts(
         anchors = found_or_given(behaviour, centres, replace(config, anchors=way))
         if not any(torch.equal(anchors.part, each.part) for each in found):
             found.append(anchors)
-    sound = scene.particle[scene.sound_ones(torch.arange(len(scene.particle)))].unique()
+    sound = scene.sound_particles()
     some = sound[:: max(1, -(-len(sound) // _ASKED))]
     if len(found) == 1 or len(some) < _FEWEST:
         return found[0]
