@@ -80,6 +80,11 @@ class Solved(PerParticle):
         empty = self.score < 0
         return ~empty if self.score.median() > _TELLING else torch.ones_like(empty)
 
+    def factor(self) -> Float[Tensor, "p z z"]:
+        """Of each covariance: times as many normal numbers, it is how far off a latent may be."""
+        values, turns = torch.linalg.eigh(self.covariance.double())
+        return (turns * values.clamp(min=0).sqrt()[:, None]).to(self.covariance)
+
     def population(self, spread: float) -> tuple[Prior, float]:
         """What sound particles tell of all: how latents are spread, and how contrasts are about 1.
 
@@ -121,6 +126,7 @@ class Scene:
         contrast_spread: Standard deviation of the contrast about 1; 0 where all images have the same.
         prior: Of every latent.
         sound: Images that a mixture is made of; all of them if None.
+        posterior: Factor of the covariance of each latent's posterior; latents are exact if None.
     """
 
     store: Store
@@ -130,11 +136,13 @@ class Scene:
     contrast_spread: float
     prior: Prior
     sound: Bool[Tensor, "n"] | None = None
+    posterior: Float[Tensor, "p z z"] | None = None
 
     def known_from(self, solved: Solved) -> Scene:
         """The same images, with what solving for their latents tells of all of them and of each."""
         prior, spread = solved.population(self.contrast_spread)
-        return replace(self, prior=prior, sound=solved.sound()[self.particle], contrast_spread=spread)
+        sound, posterior = solved.sound()[self.particle], solved.factor()
+        return replace(self, prior=prior, sound=sound, contrast_spread=spread, posterior=posterior)
 
     def rows_of(self, some: Int[Tensor, "m"]) -> Int[Tensor, "k"]:
         """The images of some particles."""
@@ -145,7 +153,9 @@ class Scene:
         rows, number = self.rows_of(some), torch.full((int(self.particle.max()) + 1,), -1)
         number[some] = torch.arange(len(some))
         store, particle = self.store.select(rows), number[self.particle[rows]]
-        return replace(self, store=store, poses=self.poses[rows], particle=particle, sound=None)
+        posterior = None if self.posterior is None else self.posterior[some]
+        found = replace(self, store=store, poses=self.poses[rows], particle=particle, sound=None)
+        return replace(found, posterior=posterior)
 
     def sound_ones(self, rows: Int[Tensor, "m"]) -> Int[Tensor, "k"]:
         """Those of some images that are sound."""

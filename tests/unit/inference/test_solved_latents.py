@@ -229,6 +229,17 @@ def test_images_of_nothing_are_told_and_left_out_where_others_tell_enough():
         torch.testing.assert_close(known.prior.precision, expected.precision)
 
 
+def test_what_a_posterior_leaves_open_is_known_of_each_particle():
+    density, z = curved(), latents(20)
+    scene = scene_of(density, z, 10.0)
+    assert scene.posterior is None
+    solved = solve_latents(density, near(z), scene, CLIMB, None)
+    some = torch.tensor([11, 2, 7])
+    for known, kept in ((scene.known_from(solved), slice(None)), (scene.known_from(solved).of(some), some)):
+        assert known.posterior is not None
+        torch.testing.assert_close(known.posterior @ known.posterior.mT, solved.covariance[kept])
+
+
 @pytest.mark.parametrize(("true", "told"), [(0.0, 0.02), (0.1, 0.1), (0.3, 0.3)])
 def test_how_much_contrasts_differ_is_learned(true: float, told: float):
     density, z = linear(4.0), torch.zeros(400, 1)

@@ -134,6 +134,24 @@ def test_images_that_are_not_sound_have_no_say(stack: ParticleStack, scene: Scen
     torch.testing.assert_close(found, sum(each) / 5)
 
 
+@pytest.mark.parametrize("drawn", [True, False])
+def test_latents_are_drawn_from_their_posteriors_if_asked(stack: ParticleStack, scene: Scene, drawn: bool):
+    rows, wide = torch.tensor([3, 1, 70, 71, 99]), torch.tensor([[0.3, 0.0], [0.4, 0.1]])
+    factor = wide * torch.linspace(0, 1, 100)[:, None, None]
+    config = replace(SMALL, solving=replace(SMALL.solving, posteriors=drawn))
+    plain = objective("anchors", scene)
+    asked = BandObjective(plain.density, plain.latents, replace(scene, posterior=factor), config)
+    batch, z = stack.read(rows), plain.latents.rows[rows]
+    with torch.no_grad():
+        torch.manual_seed(4)
+        off = (factor[rows] @ torch.randn(5, 2, 1))[..., 0]
+        expected = plain.misfit(z + drawn * off, batch)
+        torch.manual_seed(4)
+        assert torch.equal(asked.misfit(z, batch), expected)
+        # what is said of images, and how bright a mixture is, is so at the likeliest latents
+        assert torch.equal(asked.told(), plain.told())
+
+
 @pytest.mark.parametrize("kind", ["parts", "anchors"])
 def test_its_gradient_reaches_every_parameter_and_the_latents(stack: ParticleStack, scene: Scene, kind: str):
     made, batch = objective(kind, scene), stack.read(torch.arange(8))

@@ -126,6 +126,10 @@ class BandObjective(AbstractMixtureObjective):
 
     The contrast of each image is the best one, in closed form. Cost grows with the square of the limit, as
     projections are made on a grid no finer than it needs.
+
+    Latents are drawn from their posteriors, each time an image is seen (expectation–maximisation by samples;
+    Wei & Tanner, JASA 1990). At the likeliest ones alone, which took part of the noise for motion, a mixture
+    would come to show that part.
     """
 
     def __init__(
@@ -137,6 +141,7 @@ class BandObjective(AbstractMixtureObjective):
     def misfit(self, z: Float[Tensor, "b z"], batch: Particles) -> Float[Tensor, ""]:
         """Mean over images of the squared residual in units of the noise, pixels of the band alone."""
         rows, sound = batch.index.cpu(), self.scene.sound
+        z = self._drawn(z, rows)
         with torch.no_grad():
             self.density.amplitudes.clamp_(min=0)  # one that went out may shine again: at 0 it has a slope
         model, seen = self._beside(z, rows, batch.poses)
@@ -171,6 +176,14 @@ class BandObjective(AbstractMixtureObjective):
         if match > 0:
             self.density.unit.mul_(match / power)
         return self
+
+    def _drawn(self, z: Float[Tensor, "b z"], rows: Int[Tensor, "b"]) -> Float[Tensor, "b z"]:
+        """Latents that each image may have as well."""
+        posterior = self.scene.posterior
+        if posterior is None or not self.config.solving.posteriors:
+            return z
+        factor = posterior[self.scene.particle[rows]].to(z)
+        return z + (factor @ torch.randn_like(z)[..., None])[..., 0]
 
     def _beside(
         self, z: Float[Tensor, "b z"], rows: Int[Tensor, "b"], poses: Poses

@@ -112,6 +112,7 @@ def drawn_from(
         [
             draw_centres(Volume(each, grid), count, 0.0, generator)
             for each, count in zip(kept, counts, strict=True)
+            if count
         ]
     )
     part = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))

@@ -73,8 +73,10 @@ def solved_whole(
     scene = scene_of(stack, maps, latents.rows.shape[1], config, run)
     coarse = initial_parts(start, replace(config, latent=latents.rows.shape[1]))
     low = replace(scene, limit=min(config.solving.parts_limit, scene.limit))
-    found = alternated(coarse, latents, (stack, low), config, (config.parts_descent, run, "parts"))
-    scene = known_from(scene, found)
+    # drawn from posteriors that are still as wide as all latents, latents would stay there
+    exact = replace(config, solving=replace(config.solving, posteriors=False))
+    found = alternated(coarse, latents, (stack, low), exact, (config.parts_descent, run, "parts"))
+    scene = replace(known_from(scene, found), posterior=None)  # latents are told anew
     held = ParticleTable(latents.rows, 0.0)
     climbed = None if found is None else Climbed(held.rows, found, scene.prior)
     if config.solving.rigid_epochs and climbed is not None:
