@@ -138,7 +138,7 @@ def test_images_that_are_not_sound_have_no_say(stack: ParticleStack, scene: Scen
 def test_latents_are_drawn_from_their_posteriors_if_asked(stack: ParticleStack, scene: Scene, drawn: bool):
     rows, wide = torch.tensor([3, 1, 70, 71, 99]), torch.tensor([[0.3, 0.0], [0.4, 0.1]])
     factor = wide * torch.linspace(0, 1, 100)[:, None, None]
-    config = replace(SMALL, solving=replace(SMALL.solving, posteriors=drawn))
+    config = replace(SMALL, solving=replace(SMALL.solving, fine_latents="drawn" if drawn else "likeliest"))
     plain = objective("anchors", scene)
     asked = BandObjective(plain.density, plain.latents, replace(scene, posterior=factor), config)
     batch, z = stack.read(rows), plain.latents.rows[rows]
@@ -227,6 +227,14 @@ def test_a_run_ends_with_latents_their_deviations_and_parts(folder: Path):
     assert np.isfinite(deviations).all()
     assert (deviations > 0).all()
     assert read_json(folder / "parts.json")["parts"]
+
+
+def test_latents_are_those_in_the_mixture_as_it_came_to_be(folder: Path):
+    (last, _), (before, _) = (Run(folder).stage(name).load_result() for name in ("latents", "fine-1-latents"))
+    assert np.array_equal(np.load(folder / "latents.npy"), last["mean"].numpy())
+    assert not torch.equal(last["mean"], before["mean"])
+    spread = last["covariance"].diagonal(dim1=1, dim2=2).sqrt().numpy()
+    np.testing.assert_allclose(np.load(folder / "latents_std.npy"), spread, rtol=1e-5)
 
 
 def test_parts_appear_as_a_whole_until_they_are_sharp_in_their_frames(folder: Path):

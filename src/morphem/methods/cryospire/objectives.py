@@ -180,7 +180,7 @@ class BandObjective(AbstractMixtureObjective):
     def _drawn(self, z: Float[Tensor, "b z"], rows: Int[Tensor, "b"]) -> Float[Tensor, "b z"]:
         """Latents that each image may have as well."""
         posterior = self.scene.posterior
-        if posterior is None or not self.config.solving.posteriors:
+        if posterior is None or self.config.solving.fine_latents == "likeliest":
             return z
         factor = posterior[self.scene.particle[rows]].to(z)
         return z + (factor @ torch.randn_like(z)[..., None])[..., 0]

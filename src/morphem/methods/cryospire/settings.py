@@ -66,7 +66,7 @@ class SolvingConfig:
     if parts are to move by these."""
     latents: LatentConfig = LatentConfig()
     """How."""
-    posteriors: bool = True
+    fine_latents: Literal["drawn", "likeliest"] = "drawn"
     """The fine mixture descends at latents drawn from their posteriors, or (ablation) at the likeliest."""
     parts_limit: int = 14
     """Finest frequency that the coarse mixture sees, frequency pixels."""

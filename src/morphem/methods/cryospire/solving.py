@@ -19,7 +19,7 @@ from morphem.inference.latents import Prior, Scene, Solved, solve_latents, weak_
 from morphem.inference.passes import remembered
 from morphem.inference.store import collect
 from morphem.inference.templates import working_grid
-from morphem.methods.cryospire.alternating import alternated, known_from, last_solved, resumed
+from morphem.methods.cryospire.alternating import alternated, known_from, last_solved, resumed, solved_once
 from morphem.methods.cryospire.choosing import likeliest_parts
 from morphem.methods.cryospire.embedding import spread_anew, told_by_maps
 from morphem.methods.cryospire.holding import body_still
@@ -74,7 +74,7 @@ def solved_whole(
     coarse = initial_parts(start, replace(config, latent=latents.rows.shape[1]))
     low = replace(scene, limit=min(config.solving.parts_limit, scene.limit))
     # drawn from posteriors that are still as wide as all latents, latents would stay there
-    exact = replace(config, solving=replace(config.solving, posteriors=False))
+    exact = replace(config, solving=replace(config.solving, fine_latents="likeliest"))
     found = alternated(coarse, latents, (stack, low), exact, (config.parts_descent, run, "parts"))
     scene = replace(known_from(scene, found), posterior=None)  # latents are told anew
     held = ParticleTable(latents.rows, 0.0)
@@ -106,7 +106,9 @@ def corrected(
 ) -> tuple[ParticleStack, Solved | None]:
     """Poses, then defoci, made better in the fine mixture at each latent, and all else by them, in turn.
 
-    Poses that were found from the images are first seen from the heaviest part.
+    Poses that were found from the images are first seen from the heaviest part. In the end latents are those
+    in the mixture as it came to be, unless it descended at the likeliest: then they would stand further out
+    than what it shows.
     """
     (stack, scene), (maps, solved, told) = seen, before
     if stack.poses_found:
@@ -124,6 +126,9 @@ def corrected(
         stages = run.stage(f"{name}-{number}-latents"), run.stage(f"{name}-{number}")
         known = stack, known_from(scene, solved, told)
         solved = resumed(fine, latents, known, config, (config.pose_descent, *stages), told)
+    if config.solving.fine_latents == "drawn" and solved is not None and told is None:
+        solved = solved_once(fine, latents, known_from(scene, solved), config, run.stage("latents"))
+        latents.rows.copy_(solved.mean)
     return stack, solved
 
 
