@@ -152,10 +152,14 @@ class Scene:
         """Only the images of some particles, which are numbered anew."""
         rows, number = self.rows_of(some), torch.full((int(self.particle.max()) + 1,), -1)
         number[some] = torch.arange(len(some))
-        store, particle = self.store.select(rows), number[self.particle[rows]]
-        posterior = None if self.posterior is None else self.posterior[some]
-        found = replace(self, store=store, poses=self.poses[rows], particle=particle, sound=None)
-        return replace(found, posterior=posterior)
+        return replace(
+            self,
+            store=self.store.select(rows),
+            poses=self.poses[rows],
+            particle=number[self.particle[rows]],
+            sound=None,
+            posterior=None if self.posterior is None else self.posterior[some],
+        )
 
     def sound_ones(self, rows: Int[Tensor, "m"]) -> Int[Tensor, "k"]:
         """Those of some images that are sound."""

@@ -86,7 +86,6 @@ def resumed(
     solved = None
     if config.known_latents is None:
         solved = solved_once(density, latents, scene, config, asked, told)
-        latents.rows.copy_(solved.mean)
     scene = known_from(scene, solved, told)
     if scene.sound is not None and not scene.sound.all():
         empty = int((~scene.sound).sum())
@@ -109,13 +108,15 @@ def solved_once(
     run: Run,
     told: Solved | None = None,
 ) -> Solved:
-    """Latents in a mixture that stays as it is, once a run; or those that were told."""
+    """Latents in a mixture that stays as it is, once a run; or those that were told. The table takes them."""
     how = config.solving.latents
 
     def found() -> dict[str, Tensor]:
         return dict(vars(told or solve_latents(density, latents.rows, scene, how, run)))
 
-    return Solved(**remembered(run, {"limit": scene.limit}, found))
+    solved = Solved(**remembered(run, {"limit": scene.limit}, found))
+    latents.rows.copy_(solved.mean)
+    return solved
 
 
 def last_solved(run: Run, name: str) -> Run:

@@ -128,7 +128,6 @@ def corrected(
         solved = resumed(fine, latents, known, config, (config.pose_descent, *stages), told)
     if config.solving.fine_latents == "drawn" and solved is not None and told is None:
         solved = solved_once(fine, latents, known_from(scene, solved), config, run.stage("latents"))
-        latents.rows.copy_(solved.mean)
     return stack, solved
 
 
