@@ -35,7 +35,7 @@ from pathlib import Path
 import torch
 from morphem.core.grid import Grid
 from morphem.engine import ranks
-from morphem.engine.signals import Interrupted
+from morphem.engine.signals import Interrupted, stop_at_once
 from morphem.inference import seeds
 from morphem.inference.passes import blocks
 from morphem.inference.store import collect
@@ -59,6 +59,11 @@ def a_pass():
         seen.extend(block.tolist())
         ask()
 
+def a_pass_after_a_stage():
+    with stop_at_once():
+        ask()
+        a_pass()
+
 def a_start():
     summed = seeds.summed
     seeds.summed = lambda sums: (ask(), summed(sums))[1]
@@ -66,7 +71,7 @@ def a_start():
     store = collect(stack, 8, torch.ones(1, 17))
     seeds.random_start(store, torch.arange(120), 8.0, 0, (seeds.Phase(8, 72, 3, 20),))
 
-codes = told(a_pass), told(a_start)
+codes = told(a_pass), told(a_start), told(a_pass_after_a_stage)
 Path({folder!r}, f"rank{{ranks.rank()}}").write_text(f"{{len(seen)}} {{codes}}")
 """
 
@@ -159,6 +164,6 @@ def test_where_one_process_is_asked_to_stop_both_do(tmp_path: Path):
     script.write_text(_STOPPED.format(folder=str(tmp_path)))
     answer = finish(start(*LAUNCH, script, module="torch.distributed.run"))
     assert answer.status == 0, answer
-    # the one that was not asked ends its pass first
-    assert (tmp_path / "rank0").read_text() == "11 (75, 75)"
-    assert (tmp_path / "rank1").read_text() == "2 (75, 75)"
+    # the one that was not asked ends each of its two passes first
+    assert (tmp_path / "rank0").read_text() == "22 (75, 75, 75)"
+    assert (tmp_path / "rank1").read_text() == "4 (75, 75, 75)"

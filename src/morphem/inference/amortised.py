@@ -221,8 +221,8 @@ def _train(
             loss.backward()
             optimizer.step()
             progress.advance(progress.seen + config.batch_size, {"cross_entropy": float(loss.detach())})
-            if stop.code:
-                raise Interrupted(stop.code)
+            if code := ranks.largest(stop.code):
+                raise Interrupted(code)
 
 
 def _labels(rotation: Float[Tensor, "b 3 3"], classes: Float[Tensor, "r 3 3"]) -> Float[Tensor, "b r"]:

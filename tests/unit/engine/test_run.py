@@ -16,7 +16,7 @@ from morphem.engine.descend import DescentConfig
 from morphem.engine.files import read_tensors, write_tensors
 from morphem.engine.identity import ResumeError, fingerprint
 from morphem.engine.run import open_run
-from morphem.engine.signals import REQUEUE, Interrupted, stop_at_once
+from morphem.engine.signals import REQUEUE, Interrupted, stop_at_once, stop_requests
 
 STACK = toy_stack(9)
 
@@ -129,4 +129,22 @@ def test_a_signal_between_stages_exits_for_another_turn():
     with pytest.raises(Interrupted) as end, stop_at_once():
         os.kill(os.getpid(), signal.SIGTERM)
     assert end.value.code == REQUEUE
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_after_the_last_look_is_not_lost():
+    with pytest.raises(Interrupted) as end, stop_at_once(), stop_requests():
+        signal.raise_signal(signal.SIGTERM)
+    assert end.value.code == REQUEUE
+
+
+def test_one_of_several_processes_keeps_a_signal_until_all_can_agree(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_at_once():
+        with stop_requests() as stop:
+            assert stop.code == 0
+            signal.raise_signal(signal.SIGTERM)
+        with stop_requests() as stop:
+            assert stop.code == REQUEUE
     assert signal.getsignal(signal.SIGTERM) is before
