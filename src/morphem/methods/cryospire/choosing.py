@@ -2,8 +2,9 @@
 
 By how they move alike, Gaussians make few parts: of many bodies, some are taken for one. By rigidity they
 make more: what flows in a coarse mixture where it turns in the molecule is cut up. The coarse mixture cannot
-tell which is right; once frames and densities have followed the images, frames that molecules have make them
-likelier.
+tell which is right; once frames have followed the images and densities were drawn anew in them, frames that
+molecules have make images likelier. Not before: by Gaussians that are still tied to the wrong part, a frame
+more for these tells as much as a body.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from morphem.engine.run import Run
 from morphem.inference.latents import Scene
 from morphem.inference.passes import remembered
 from morphem.methods.cryospire.objectives import BandObjective
-from morphem.methods.cryospire.redrawing import rigid_descents
+from morphem.methods.cryospire.redrawing import followed_anew
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import anchored, found_or_given
 from morphem.models.anchors import Anchors
@@ -45,9 +46,9 @@ def likeliest_parts(
 ) -> Anchors:
     """Parts as the settings tell them apart; or by another way, if images tell so much more by its frames.
 
-    Each way's mixture goes through the descents in which parts are rigid, at the same images and latents;
-    those that were left out of it are asked. ``log.txt`` says what came of it. Cost: some passes over 3,000
-    particles at most, however many there are.
+    Each way's mixture goes through the descents in which parts are rigid, and is drawn anew from their maps,
+    at the same images and latents; those that were left out of it are asked. ``log.txt`` says what came of
+    it. Cost: some passes over 3,000 particles at most, however many there are.
 
     Args:
         coarse: Mixture whose parts are looked for.
@@ -77,7 +78,7 @@ def likeliest_parts(
         told = []
         for number, anchors in enumerate(found, 1):
             trial = anchored(coarse, latents, grid, few, anchors)
-            rigid_descents(trial, tables[0], (pictures, followed), few, (run, f"frames-{number}"))
+            trial = followed_anew(trial, tables[0], (pictures, followed), few, (run, f"frames-{number}"))
             told.append(BandObjective(trial, tables[1], left_out, few).told())
         return {"told": torch.stack(told)}
 

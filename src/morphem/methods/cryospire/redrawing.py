@@ -66,19 +66,34 @@ def rigid_descents(
         config: Of the method.
         how: The run, and what stages are called.
     """
-    (stack, low), (run, name), epochs = seen, how, config.solving.rigid_epochs
-    within = fine.displacement, fine.feature_offsets
+    (run, name), epochs, within = how, config.solving.rigid_epochs, (fine.displacement, fine.feature_offsets)
     steps = (
         ("densities", (fine.motion, *within), epochs),
         ("frames", within, epochs),
         ("fading", (fine.displacement,), max(1, epochs // 2)),
     )
     for step, still, passes in steps:
-        _let_learn(still, False)
-        descent = DescentConfig(epochs=passes, batch_size=config.fine_descent.batch_size, seed=config.seed)
-        goal = BandObjective(fine, latents, low, config).brightened()
-        descend(goal, stack, descent, run.stage(f"{name}-{step}"))
-        _let_learn(still, True)
+        _descended_without(still, fine, latents, seen, config, (run.stage(f"{name}-{step}"), passes))
+
+
+def followed_anew(
+    fine: AnchoredMixture,
+    latents: ParticleTable,
+    seen: tuple[ParticleStack, Scene],
+    config: Config,
+    how: tuple[Run, str],
+) -> AnchoredMixture:
+    """After :func:`rigid_descents`, drawn anew from parts' maps; densities and frames follow once more.
+
+    Gaussians that began with the wrong part, for a coarse mixture showed them flow with it, are where that
+    part has density.
+    """
+    rigid_descents(fine, latents, seen, config, how)
+    (stack, scene), (run, name) = seen, how
+    drawn = redrawn(fine, latents, scene, stack.halves(), config)
+    within, stage = (drawn.displacement, drawn.feature_offsets), run.stage(f"{name}-anew")
+    _descended_without(within, drawn, latents, seen, config, (stage, config.solving.rigid_epochs))
+    return drawn
 
 
 def redrawn(
@@ -146,6 +161,22 @@ def _dealt(mass: Tensor, total: int) -> list[int]:
     counts = (mass / mass.sum() * total).round().long()
     counts[mass.argmax()] += total - counts.sum()
     return counts.tolist()
+
+
+def _descended_without(
+    still: tuple[nn.Module | nn.Parameter, ...],
+    fine: AnchoredMixture,
+    latents: ParticleTable,
+    seen: tuple[ParticleStack, Scene],
+    config: Config,
+    how: tuple[Run, int],
+) -> None:
+    """A descent of so many epochs in which some of a mixture does not learn."""
+    (stack, low), (stage, epochs) = seen, how
+    _let_learn(still, False)
+    descent = DescentConfig(epochs=epochs, batch_size=config.fine_descent.batch_size, seed=config.seed)
+    descend(BandObjective(fine, latents, low, config).brightened(), stack, descent, stage)
+    _let_learn(still, True)
 
 
 def _let_learn(some: tuple[nn.Module | nn.Parameter, ...], learn: bool) -> None:
