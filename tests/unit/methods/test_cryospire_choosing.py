@@ -18,9 +18,12 @@ from morphem.inference.latents import Scene, project_at_disc, weak_prior
 from morphem.inference.search import ramps
 from morphem.inference.store import collect
 from morphem.methods.cryospire.choosing import likeliest_parts
+from morphem.methods.cryospire.redrawing import followed_anew, rigid_descents
 from morphem.methods.cryospire.settings import Config, MixtureConfig, SolvingConfig
-from morphem.models.anchors import AnchorConfig
+from morphem.methods.cryospire.starting import anchored
+from morphem.models.anchors import AnchorConfig, anchors_of, nearest_part
 from morphem.models.gaussian_density import PartMixture
+from morphem.models.table import ParticleTable
 from morphem.simulate.hinge import hinge
 from morphem.simulate.options import Conditions
 from morphem.simulate.particles import simulate
@@ -91,6 +94,26 @@ def test_a_body_has_a_frame_of_its_own_if_images_tell_enough_more_by_it(
     again = likeliest_parts(coarse, latents, (stack, scene), GRID, asked, run)
     assert torch.equal(again.part, found.part)
     assert "images tell" in (tmp_path / "log.txt").read_text()
+
+
+def test_drawn_anew_from_parts_maps_gaussians_leave_the_part_they_were_wrongly_tied_to(
+    stack: ParticleStack, tmp_path: Path
+):
+    coarse, z = swinging(), torch.rand(IMAGES, 2, generator=torch.Generator().manual_seed(2)) * 1.6 - 0.8
+    scene, latents, wrong = images(stack, coarse, z), ParticleTable(z, 0.0), BODY.clone()
+    second = torch.nonzero(BODY == 1)[:, 0]
+    wrong[second[coarse.centres[second, 1].argsort()[:10]]] = 0
+    behaviour, run = coarse.behaviour(z), open_run(tmp_path, SMALL, stack)
+    mixtures = [anchored(coarse, z, GRID, SMALL, anchors_of(behaviour, wrong)) for _ in range(2)]
+    rigid_descents(mixtures[0], latents, (stack, scene), SMALL, (run, "rigid"))
+    mixtures[1] = followed_anew(mixtures[1], latents, (stack, scene), SMALL, (run, "anew"))
+    shares = []
+    for mixture in mixtures:
+        body = nearest_part(mixture.resting().centres, coarse.centres.detach(), BODY)
+        shares.append([float((mixture.part[body == each] == each).float().mean()) for each in (0, 1)])
+    (own, before), (own_anew, anew) = shares
+    assert own == own_anew == 1.0
+    assert anew > before + 0.1
 
 
 def test_a_person_who_told_of_parts_is_not_asked_twice():
