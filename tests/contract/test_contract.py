@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from accelerator import accelerator, on_device
 from morphem.core.fourier import low_pass, shells_3d, to_fourier, to_fourier_3d, to_real
 from morphem.core.grid import Grid
 from morphem.core.rotations import from_rotation_vector, random_rotations
@@ -249,6 +250,16 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         with pytest.raises(KeyboardInterrupt):
             trial(stack, tmp_path)
     assert _same(found, trial(stack, tmp_path))
+
+
+def test_it_finds_much_the_same_on_an_accelerator(
+    trial: Trial, stack: ParticleStack, found: Reconstruction, tmp_path: Path
+):
+    there = replace(trial, config=on_device(trial.config, accelerator()))
+    if there.config == trial.config:
+        pytest.skip("computes on the CPU alone")
+    # what differs at first by a Gaussian's fringe ends in other Gaussians
+    assert _correlation(_map(there(stack, tmp_path)), _map(found)) > 0.95
 
 
 def test_what_was_saved_decodes_to_the_same_map(found: Reconstruction, stack: ParticleStack, folder: Path):

@@ -6,7 +6,7 @@ Levenberg–Marquardt on each particle's latent, with the contrast of its images
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from morphem.core.fourier import to_fourier
 from morphem.core.types import GaussianMixture, PerParticle, Poses
+from morphem.engine import ranks
 from morphem.engine.run import Run
 from morphem.inference.passes import blocks, put, shared
 from morphem.inference.refine import chosen, next_damping, profile
@@ -24,7 +25,8 @@ from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.models.latent_slopes import mixture_slopes
 from morphem.physics.gaussian_slopes import project_gaussians_with_slopes
 
-_BLOCK = 48  # particles solved at a time
+_BLOCK = {"cpu": 48}  # particles solved at a time
+_LARGE_BLOCK = 512  # elsewhere
 _STEP = 1e-2  # of central differences, in standard deviations of the latents
 _SAMPLED = 10_000  # latents from which prototypes are made
 _SPREADS = 0.02, 0.5  # of contrasts, least and most, where they differ
@@ -47,6 +49,8 @@ class LatentConfig:
     """Steps from there, where there was a choice."""
     limit: int = 12
     """Finest frequency that prototypes are compared at, frequency pixels."""
+    device: str = field(default="auto", metadata={"changes_result": False})
+    """cpu, cuda, or auto: cuda where there is one."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.restarts <= self.prototypes or self.first_steps < 1 or self.steps < 0:
@@ -107,6 +111,10 @@ class Prior:
 
     mean: Float[Tensor, "z"]
     precision: Float[Tensor, "z z"]
+
+    def to(self, device: torch.device) -> Prior:
+        """The same on another device."""
+        return Prior(self.mean.to(device), self.precision.to(device))
 
     def log(self, z: Float[Tensor, "b z"]) -> Float[Tensor, "b"]:
         """Log-density, up to a constant."""
@@ -196,9 +204,12 @@ def solve_latents(
     found = Solved(torch.zeros_like(latents), torch.zeros(particles, width, width), *numbers)
     if typical is None:
         typical = latents[scene.sound_particles()]
-    solver = _Solver(density, latents, scene, config, typical)
-    for block in blocks(torch.arange(particles), _BLOCK, run, "latents"):
-        put(found, block, solver.best(block))
+    device = ranks.own_device(config.device)
+    size = _BLOCK.get(device.type, _LARGE_BLOCK)
+    solver = _Solver(density.to(device), latents, scene, config, typical)
+    for block in blocks(torch.arange(particles), size, run, "latents"):
+        put(found, block, solver.best(block).to("cpu"))
+    density.cpu()
     return shared(found)
 
 
@@ -234,6 +245,9 @@ class _Solver:
         config: LatentConfig,
         typical: Float[Tensor, "k z"],
     ) -> None:
+        self.device = density.unit.device
+        latents, typical = latents.to(self.device), typical.to(self.device)
+        scene = replace(scene, prior=scene.prior.to(self.device))
         self.density, self.latents, self.scene, self.config = density, latents, scene, config
         self.grid = working_grid(scene.store.disc.grid, scene.limit)
         self.spread = typical.std(0, correction=0).clamp(min=1e-6)
@@ -259,8 +273,9 @@ class _Solver:
         spans = [self.order[self.first[p] : self.first[p + 1]] for p in rows.tolist()]
         owner = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(span) for span in spans]))
         images = torch.cat(spans)
-        found = self.scene.store.read(images, self.scene.limit)
-        return _Sights(found, self.scene.poses[images], owner, len(rows))
+        found = self.scene.store.read(images, self.scene.limit, self.device)
+        poses = self.scene.poses[images].to(self.device)
+        return _Sights(found, poses, owner.to(self.device), len(rows))
 
     def _starts(self, rows: Int[Tensor, "b"], sights: _Sights) -> Iterator[Float[Tensor, "b z"]]:
         yield self.latents[rows]
@@ -280,7 +295,7 @@ class _Solver:
 
     def _climb(self, sights: _Sights, start: Float[Tensor, "b z"], steps: int) -> _Judged:
         here = self._judged(sights, start)
-        damping = torch.full((len(start),), 1e-2)
+        damping = start.new_full((len(start),), 1e-2)
         for _ in range(steps):
             own = here.curvature.diagonal(dim1=1, dim2=2)
             damped = here.curvature + torch.diag_embed(damping[:, None] * own)
@@ -346,7 +361,7 @@ def population_prior(solved: Solved) -> Prior:
 def at_disc(spectra: Complex[Tensor, "*b d h"], store: Store, limit: int) -> Complex[Tensor, "*b m"]:
     """Coefficients within ``limit`` of spectra on the working grid, in the units of a store."""
     box, images = spectra.shape[-2], store.disc.grid.box
-    x, y = store.disc.places[: store.disc.count(limit)].T
+    x, y = store.disc.places[: store.disc.count(limit)].T.to(spectra.device)
     # sums over fewer, larger pixels; stored transforms are divided by their box
     return spectra[..., y % box, x] * (images / box**2)
 

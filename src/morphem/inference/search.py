@@ -48,7 +48,7 @@ def shifts(store: Store, limit: int, reach: float) -> Float[Tensor, "t 2"]:
 
 def ramps(places: Disc, limit: int, shift: Float[Tensor, "*b 2"]) -> Complex[Tensor, "*b m"]:
     """Factor that moves an image's content by ``shift`` (Å), at the stored frequencies."""
-    turns = shift @ places.frequencies(limit).T
+    turns = shift @ places.frequencies(limit).to(shift).T
     return torch.polar(torch.ones_like(turns), -2 * math.pi * turns)
 
 

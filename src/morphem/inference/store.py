@@ -109,19 +109,19 @@ class Store:
     def __len__(self) -> int:
         return len(self.values)
 
-    def read(self, rows: Int[Tensor, "b"], limit: int) -> Coefficients:
-        """Images ``rows`` within ``limit`` frequency pixels."""
-        values, whitening = self.whitened(rows, limit)
-        transfer = transfer_at(self.optics[rows], self.disc.frequencies(limit))
+    def read(self, rows: Int[Tensor, "b"], limit: int, device: torch.device | str = "cpu") -> Coefficients:
+        """Images ``rows`` within ``limit`` frequency pixels, on a device."""
+        values, whitening = self.whitened(rows, limit, device)
+        transfer = transfer_at(self.optics[rows].to(device), self.disc.frequencies(limit).to(device))
         return Coefficients(values, transfer * whitening)
 
     def whitened(
-        self, rows: Int[Tensor, "b"], limit: int
+        self, rows: Int[Tensor, "b"], limit: int, device: torch.device | str = "cpu"
     ) -> tuple[Complex[Tensor, "b m"], Float[Tensor, "b m"]]:
         """Coefficients of images ``rows``, and the factor that gave their noise a power of 1."""
         # a product of real numbers: complex ones are divided ten times slower
-        whitening = self.noise.rsqrt()[:, self.disc.shells(limit)][self.group[rows]]
-        values = self.values[rows, : self.disc.count(limit)].float() * whitening[..., None]
+        whitening = self.noise.rsqrt()[:, self.disc.shells(limit)].to(device)[self.group[rows].to(device)]
+        values = self.values[rows, : self.disc.count(limit)].to(device).float() * whitening[..., None]
         return torch.view_as_complex(values), whitening
 
     def select(self, rows: Int[Tensor, "b"]) -> Store:

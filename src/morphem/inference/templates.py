@@ -58,7 +58,8 @@ def templates(volumes: list[Volume], places: Disc, limit: int) -> Templates:
     """Several maps of the images' extent, ready to be sliced within ``limit``."""
     grid = working_grid(places.grid, limit)
     transforms = torch.stack([_transform(volume, grid, places.grid) for volume in volumes])
-    return Templates(interleave(transforms), len(volumes), plane_of(places, limit), limit, places.grid)
+    plane = plane_of(places, limit).to(transforms.device)
+    return Templates(interleave(transforms), len(volumes), plane, limit, places.grid)
 
 
 def with_gradients(volume: Volume, places: Disc, limit: int) -> PoseTables:

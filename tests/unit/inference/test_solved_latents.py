@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import Linear
 
+from accelerator import accelerator, on_device
 from morphem.core.grid import Grid
 from morphem.core.rotations import random_rotations
 from morphem.core.types import Poses
@@ -25,6 +26,7 @@ from morphem.inference.latents import (
 from morphem.inference.search import ramps
 from morphem.inference.store import Coefficients, Store, disc
 from morphem.models.gaussian_density import PartMixture
+from morphem.physics import gaussian_slopes
 from static_molecule import optics_of
 
 GRID, LIMIT, GAUSSIANS = Grid(24, 5.0), 9, 20
@@ -101,6 +103,18 @@ def expected(density: PartMixture, z: Tensor, scene: Scene, rows: Tensor, images
     poses = scene.poses[rows]
     model = project_at_disc(density, z, poses, scene.store, scene.limit)
     return model * images.transfer * ramps(scene.store.disc, scene.limit, poses.shift)
+
+
+def test_on_an_accelerator_latents_are_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch):
+    density, z = curved(), torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    scene = scene_of(density, z, 3.0, torch.arange(20).repeat(2))
+    how = LatentConfig(prototypes=6, restarts=2)
+    monkeypatch.setattr(gaussian_slopes, "draws_windows", lambda device: False)
+    there = solve_latents(density, z, scene, on_device(how, accelerator()), None)
+    here = solve_latents(density, z, scene, how, None)
+    for name, value in vars(here).items():
+        torch.testing.assert_close(getattr(there, name), value, rtol=1e-3, atol=1e-4)
+    assert density.centres.device == torch.device("cpu")
 
 
 def log_posterior(density: PartMixture, z: Tensor, scene: Scene) -> Tensor:

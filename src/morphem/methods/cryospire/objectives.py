@@ -190,7 +190,7 @@ class BandObjective(AbstractMixtureObjective):
     ) -> tuple[Float[Tensor, "b m"], Float[Tensor, "b m"]]:
         """What is expected of images and what they are, real and imaginary parts."""
         scene = self.scene
-        images = scene.store.read(rows, scene.limit).to(z.device)
+        images = scene.store.read(rows, scene.limit, z.device)
         ramp = ramps(scene.store.disc, scene.limit, poses.shift)
         model = project_at_disc(self.density, z, poses, scene.store, scene.limit) * images.transfer * ramp
         return torch.view_as_real(model).flatten(1), torch.view_as_real(images.values).flatten(1)
