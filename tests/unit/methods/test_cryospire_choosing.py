@@ -11,19 +11,24 @@ from torch import Tensor
 
 from morphem.core.grid import Grid
 from morphem.core.rotations import from_rotation_vector
+from morphem.core.types import GaussianMixture
 from morphem.data.stack import ParticleStack
 from morphem.engine.descend import DescentConfig
 from morphem.engine.run import open_run
 from morphem.inference.latents import Scene, project_at_disc, weak_prior
+from morphem.inference.loose_part import Loose
+from morphem.inference.populations import Placements
 from morphem.inference.search import ramps
 from morphem.inference.store import collect
-from morphem.methods.cryospire.choosing import likeliest_parts
+from morphem.methods.cryospire.choosing import likeliest_frames
 from morphem.methods.cryospire.redrawing import followed_anew, rigid_descents
+from morphem.methods.cryospire.searching import Glimpsed, loose_mixture
 from morphem.methods.cryospire.settings import Config, MixtureConfig, SolvingConfig
 from morphem.methods.cryospire.starting import anchored
 from morphem.models.anchors import AnchorConfig, anchors_of, nearest_part
 from morphem.models.gaussian_density import PartMixture
 from morphem.models.table import ParticleTable
+from morphem.physics.gaussians import rasterise
 from morphem.simulate.hinge import hinge
 from morphem.simulate.options import Conditions
 from morphem.simulate.particles import simulate
@@ -89,11 +94,31 @@ def test_a_body_has_a_frame_of_its_own_if_images_tell_enough_more_by_it(
     scene, asked = images(stack, coarse, latents), replace(SMALL, solving=replace(SMALL.solving, gain=gain))
     run = open_run(tmp_path, asked, stack)
     assert len(asked.ways()) == 3
-    found = likeliest_parts(coarse, latents, (stack, scene), GRID, asked, run)
-    assert len(found.features) == parts
-    again = likeliest_parts(coarse, latents, (stack, scene), GRID, asked, run)
+    found = likeliest_frames(coarse, latents, (stack, scene), asked, run)
+    assert found.anchors == parts
+    again = likeliest_frames(coarse, latents, (stack, scene), asked, run)
     assert torch.equal(again.part, found.part)
     assert "images tell" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("rightly", [True, False])
+def test_a_part_that_was_placed_in_some_images_has_its_frame_if_images_tell_no_more_by_others(
+    stack: ParticleStack, tmp_path: Path, rightly: bool
+):
+    coarse, z = swinging(), torch.rand(IMAGES, 2, generator=torch.Generator().manual_seed(2)) * 1.6 - 0.8
+    scene, rest = images(stack, coarse, z), coarse.at_rest(0 * z)
+    own = [
+        GaussianMixture(rest.centres[b], rest.scales[b], rest.amplitudes[b]) for b in (BODY == 0, BODY == 1)
+    ]
+    loose = Loose(rasterise(own[0], GRID), rasterise(own[1], GRID), torch.zeros(3))
+    some = torch.arange(0, IMAGES, 2)
+    turns = from_rotation_vector((1 if rightly else -3) * z[some, :1] * torch.tensor([0.0, 0.0, 1.0]))
+    glimpsed = Glimpsed(loose, some, Placements(turns, torch.zeros(len(some), 3)))
+    found = likeliest_frames(coarse, z, (stack, scene), SMALL, open_run(tmp_path, SMALL, stack), glimpsed)
+    assert found.anchors == 2
+    placed = loose_mixture(loose, glimpsed.places, z[some], GRID, SMALL)
+    assert torch.equal(found.anchor_centres, placed.anchor_centres) == rightly
+    assert "by 2 as they were placed rather than by" in (tmp_path / "log.txt").read_text()
 
 
 def test_drawn_anew_from_parts_maps_gaussians_leave_the_part_they_were_wrongly_tied_to(

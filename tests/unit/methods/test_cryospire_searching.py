@@ -89,7 +89,7 @@ def test_the_mixture_moves_as_the_part_was_found_to():
     turns = random_rotations(2000, torch.Generator().manual_seed(1))
     made = found(turns, 3.0)
     latents = latents_of(made).mean
-    mixture = loose_mixture(made, latents, GRID, CONFIG)
+    mixture = loose_mixture(made.loose, made.placed.places, latents, GRID, CONFIG)
     some = torch.arange(0, 2000, 40)
     with torch.no_grad():
         drawn, rest = mixture.mixture(latents[some]), mixture.resting().centres

@@ -65,6 +65,21 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Glimpsed:
+    """What some images told of a part whose pose is not searched for in all of them.
+
+    Attributes:
+        loose: The body and the part.
+        particle: Of each of these images.
+        places: The part in each.
+    """
+
+    loose: Loose
+    particle: Int[Tensor, "m"]
+    places: Placements
+
+
+@dataclass(frozen=True)
 class Climbed:
     """What latents came to in the coarse mixture.
 
@@ -90,13 +105,14 @@ def searched_part(
     seen: tuple[ParticleStack, Scene, Scene],
     config: Config,
     run: Run,
-) -> Found | None:
+) -> Found | Glimpsed | None:
     """The moving part's pose in every image, where images are likelier by it than by latents.
 
     All that does not move with the heaviest part is taken for one part. Images that had no say in how its
     pose is distributed tell whether it is worth searching for in all of them: by their likelihood with the
     pose left open, against that with the latent left open. What latents miss of a part that they can follow
-    the fine mixture still mends. ``log.txt`` says what was found. (How far Gaussians move as rigid parts
+    the fine mixture still mends, and some images' poses show how its frames move. ``log.txt`` says what was
+    found. (How far Gaussians move as rigid parts
     does not tell: in the coarse mixture, those of a part that goes about an axis flow as well.)
 
     Args:
@@ -115,9 +131,12 @@ def searched_part(
     first = remembered(
         run.stage("part-map"), {"limit": low.limit}, lambda: _judged(start, climbed, low, config)
     )
-    if not worthwhile(first["gain"], run):
-        return None
     loose = _loose(first, low.store.disc.grid)
+    if not worthwhile(first["gain"], run):
+        if "rows" not in first:  # earlier versions kept no places
+            return None
+        places = Placements(first["rotation"], first["slack"])
+        return Glimpsed(loose, low.particle[first["rows"]], places)
     kept = remembered(
         run.stage("part-poses"),
         {"limit": full.limit},
@@ -146,13 +165,22 @@ def latents_of(found: Found) -> Solved:
     return replace(found.climbed, **told)
 
 
-def loose_mixture(found: Found, latents: Float[Tensor, "p z"], grid: Grid, config: Config) -> AnchoredMixture:
-    """Fine mixture of the body and the part, which moves as it was found to."""
-    places = found.placed.places
-    numbers = torch.cat([places.rotation.flatten(1), places.slack / _lever(found.loose.part)], 1)
+def loose_mixture(
+    loose: Loose, places: Placements, latents: Float[Tensor, "n z"], grid: Grid, config: Config
+) -> AnchoredMixture:
+    """Fine mixture of the body and the part, which moves as it was found to.
+
+    Args:
+        loose: The body and the part.
+        places: Where the part was found.
+        latents: At each place.
+        grid: Of the mixture.
+        config: Of the method.
+    """
+    numbers = torch.cat([places.rotation.flatten(1), places.slack / _lever(loose.part)], 1)
     rest = places[(numbers - numbers.mean(0)).square().sum(1).argmin()[None]]
-    origin = found.loose.joint + rest.slack[0]
-    still, part = (resize_map(each.voxels, grid.box) for each in (found.loose.still, found.loose.part))
+    origin = loose.joint + rest.slack[0]
+    still, part = (resize_map(each.voxels, grid.box) for each in (loose.still, loose.part))
     maps = torch.stack([still, moved(part, grid, rest.rotation[0], torch.zeros(3), origin)])
     torch.manual_seed(config.seed + 4)
     like = empty_mixture(2, latents.shape[1], grid, config)
@@ -164,7 +192,7 @@ def loose_mixture(found: Found, latents: Float[Tensor, "p z"], grid: Grid, confi
     turn[:, 1] = places.rotation[some] @ rest.rotation[0].mT
     place = like.anchor_centres[1] * grid.extent
     shift = torch.zeros(len(some), 2, 3)
-    shift[:, 1] = turn[:, 1] @ (place - origin) + found.loose.joint + places.slack[some] - place
+    shift[:, 1] = turn[:, 1] @ (place - origin) + loose.joint + places.slack[some] - place
     fit_frames(like, latents[some], (turn, shift / grid.extent), config.seed + 5)
     return drawn_from(maps, like, grid, config)
 
@@ -200,9 +228,9 @@ def _judged(start: Loose, climbed: Climbed, low: Scene, config: Config) -> dict[
     rows = torch.randperm(len(low.store), generator=generator)[: config.solving.search].sort().values
     fit = searched(loose, images, rows, low.limit)
     told, asked = torch.arange(0, len(rows), 2), torch.arange(1, len(rows), 2)
+    hands, views = {1: fit, -1: mirrored(fit)}, low.poses[rows]
     gains = {
-        hand: _evidence(each, low.poses[rows], loose.joint, (told, asked), config.seed)
-        for hand, each in ((1, fit), (-1, mirrored(fit)))
+        hand: _evidence(each, views, loose.joint, (told, asked), config.seed) for hand, each in hands.items()
     }
     hand = max(gains, key=lambda each: float(gains[each].mean()))
     known = images.known(rows[asked], low.limit)
@@ -211,7 +239,9 @@ def _judged(start: Loose, climbed: Climbed, low: Scene, config: Config) -> dict[
     gain = gains[hand] + known - climbed.evidence()[low.particle[rows[asked]]]
     part = loose.part.voxels if hand > 0 else loose.part.voxels.flip(0).roll(1, 0)
     gained = torch.stack([gain.mean(), gain.std() / len(gain) ** 0.5, gains[hand].mean()])
-    return {"still": loose.still.voxels, "part": part.contiguous(), "joint": loose.joint, "gain": gained}
+    places = _placed(hands[hand], views, loose.joint, config.seed).places
+    found = {"rows": rows, "rotation": places.rotation, "slack": places.slack, "gain": gained}
+    return {"still": loose.still.voxels, "part": part.contiguous(), "joint": loose.joint, **found}
 
 
 def worthwhile(gain: Float[Tensor, "3"], run: Run) -> bool:
@@ -259,11 +289,16 @@ def _posed(
         limit = min(math.ceil(_RISE * limit), full.limit)
         images = Remainders(loose.still, full, contrast)
         loose, fit = sharpened(loose, fit, (images, halves), limit, run)
-    peaks = peaks_of(fit, full.poses, loose.joint)
-    found = placed(peaks, population(peaks, _best_places(fit, full.poses), _SLACK, seed))
+    found = _placed(fit, full.poses, loose.joint, seed)
     maps = {"still": loose.still.voxels, "part": loose.part.voxels, "joint": loose.joint}
     places = {"rotation": found.places.rotation, "slack": found.places.slack}
     return {**maps, **places, "covariance": found.covariance, "evidence": found.evidence}
+
+
+def _placed(fit: Fit, views: Poses, joint: Float[Tensor, "3"], seed: int) -> Placed:
+    """The part in every image, by what all of them tell of where it can be."""
+    peaks = peaks_of(fit, views, joint)
+    return placed(peaks, population(peaks, _best_places(fit, views), _SLACK, seed))
 
 
 def _loose(tensors: dict[str, Tensor], grid: Grid) -> Loose:

@@ -62,8 +62,8 @@ class SolvingConfig:
     """Times at most that all latents are solved for in each mixture, which descends before and after."""
     gain: float = 0.01
     """Share of what it tells of images, in log-likelihood, that a mixture must have gained since latents were
-    solved for, if they are to be solved for once more; and that it must gain by frames of another grouping,
-    if parts are to move by these."""
+    solved for, if they are to be solved for once more; and that it must gain by more frames, if parts are to
+    move by these."""
     latents: LatentConfig = LatentConfig()
     """How."""
     fine_latents: Literal["drawn", "likeliest"] = "drawn"

@@ -20,17 +20,16 @@ from morphem.inference.passes import remembered
 from morphem.inference.store import collect
 from morphem.inference.templates import working_grid
 from morphem.methods.cryospire.alternating import alternated, known_from, last_solved, resumed, solved_once
-from morphem.methods.cryospire.choosing import likeliest_parts
+from morphem.methods.cryospire.choosing import likeliest_frames
 from morphem.methods.cryospire.embedding import spread_anew, told_by_maps
 from morphem.methods.cryospire.holding import body_still
 from morphem.methods.cryospire.objectives import BandObjective
 from morphem.methods.cryospire.published import consensus, posed_in, sight
 from morphem.methods.cryospire.redrawing import settled
 from morphem.methods.cryospire.refocusing import refocused_in
-from morphem.methods.cryospire.searching import Climbed, latents_of, loose_mixture, searched_part
+from morphem.methods.cryospire.searching import Climbed, Found, latents_of, loose_mixture, searched_part
 from morphem.methods.cryospire.settings import Config
 from morphem.methods.cryospire.starting import (
-    anchored,
     initial_latents,
     initial_parts,
     seen_bodies,
@@ -87,7 +86,7 @@ def solved_whole(
     # all that they may still lose is noise: they stay while the fine mixture descends, and no start but
     # their own is worth its price
     near = replace(config.solving, latents=replace(config.solving.latents, restarts=0))
-    fine, told = begun(coarse, (held.rows, climbed), maps, (stack, low, scene), config, run)
+    fine, told = begun(coarse, (held.rows, climbed), (stack, low, scene), config, run)
     held = held if told is None else ParticleTable(told.mean, 0.0)
     fine = settled(fine, held, (stack, low, scene), config, run)
     config = replace(config, solving=near)
@@ -134,7 +133,6 @@ def corrected(
 def begun(
     coarse: PartMixture,
     known: tuple[Float[Tensor, "p z"], Climbed | None],
-    maps: HalfMaps,
     seen: tuple[ParticleStack, Scene, Scene],
     config: Config,
     run: Run,
@@ -144,19 +142,17 @@ def begun(
     Args:
         coarse: Mixture that found the parts.
         known: Latents of all particles, and how they were climbed to, unless they were given.
-        maps: Consensus.
         seen: The particles, their images to the coarse mixture's limit, and to the fine one's.
         config: Of the method.
         run: For stages and progress.
     """
-    (stack, low, _), (rows, climbed), grid = seen, known, maps.mean.grid
+    (stack, low, _), (rows, climbed), found = seen, known, None
     if config.solving.rigid_epochs and climbed is not None:
-        placed = searched_part(coarse, climbed, seen, config, run)
-        if placed is not None:
-            told = latents_of(placed)
-            return loose_mixture(placed, told.mean, stack.grid, config), told
-    parts = likeliest_parts(coarse, rows, (stack, low), grid, config, run)
-    return anchored(coarse, rows, grid, config, parts), None
+        found = searched_part(coarse, climbed, seen, config, run)
+    if isinstance(found, Found):
+        told = latents_of(found)
+        return loose_mixture(found.loose, found.placed.places, told.mean, stack.grid, config), told
+    return likeliest_frames(coarse, rows, (stack, low), config, run, found), None
 
 
 def told_anew(
