@@ -25,8 +25,7 @@ from morphem.models.gaussian_density import AnchoredMixture, PartMixture
 from morphem.models.latent_slopes import mixture_slopes
 from morphem.physics.gaussian_slopes import project_gaussians_with_slopes
 
-_BLOCK = {"cpu": 48}  # particles solved at a time
-_LARGE_BLOCK = 512  # elsewhere
+_BLOCK, _LARGE_BLOCK = 48, 512  # particles solved at a time: on a CPU, and elsewhere
 _STEP = 1e-2  # of central differences, in standard deviations of the latents
 _SAMPLED = 10_000  # latents from which prototypes are made
 _SPREADS = 0.02, 0.5  # of contrasts, least and most, where they differ
@@ -205,7 +204,7 @@ def solve_latents(
     if typical is None:
         typical = latents[scene.sound_particles()]
     device = ranks.own_device(config.device)
-    size = _BLOCK.get(device.type, _LARGE_BLOCK)
+    size = _BLOCK if device.type == "cpu" else _LARGE_BLOCK
     solver = _Solver(density.to(device), latents, scene, config, typical)
     for block in blocks(torch.arange(particles), size, run, "latents"):
         put(found, block, solver.best(block).to("cpu"))
