@@ -7,8 +7,10 @@ Numbers are those of the CPU.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from multiprocessing import get_context
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
 NAME = "pretend"
+_SETUP = "_setup_privateuseone_for_python_backend"
 _FACTORIES = (
     "arange", "arange.start", "arange.start_step", "empty.memory_format", "empty_strided", "eye", "eye.m",
     "linspace", "randperm",
@@ -28,6 +31,7 @@ _INDEXING = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default)
 _COPYING = (aten._to_copy.default, aten.copy_.default)
 # the CPU's operations below would not heed the mark that such a view is
 _LAZY = {aten._conj.default: aten.conj_physical.default, aten._neg_view.default: aten.neg.default}
+Result = TypeVar("Result")
 _library: list[torch.library.Library] = []  # goes when nothing holds it
 
 
@@ -62,34 +66,35 @@ class Held(Tensor):
         return _carried_out(func, args, kwargs or {})
 
 
-def prepare() -> None:
-    """Make PyTorch know the accelerator, if it can; once a process, before any gradient."""
-    setup = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
-    if setup is None or _library:
-        return
-    setup(NAME)
-    _library.append(torch.library.Library("aten", "IMPL"))
-    for name in _FACTORIES:
-        _library[0].impl(name, _factory(name), "PrivateUse1")
+def on_accelerator(function: Callable[..., Result], *arguments: object) -> Result:
+    """What a function gives in a process that has the accelerator; else the test is skipped.
 
-
-def accelerator() -> torch.device:
-    """The accelerator; a test that asks is skipped where this PyTorch can have none."""
-    if not _library:
+    PyTorch counts devices when it first goes backward, and no other test shall meet this one.
+    """
+    if not hasattr(backend_registration, _SETUP):
         pytest.skip("this version of PyTorch lets no accelerator be written in Python")
-    return torch.device(NAME, 0)
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_prepared) as pool:
+        return pool.submit(function, *arguments).result()
 
 
-def on_device(config: Any, device: torch.device) -> Any:
-    """The same settings, with all that tell a device telling this one."""
+def on_device(config: Any) -> Any:
+    """The same settings, with all that tell a device telling the accelerator."""
     changed: dict[str, Any] = {}
     for each in fields(config):
         value = getattr(config, each.name)
         if each.name == "device":
-            changed[each.name] = str(device)
+            changed[each.name] = NAME
         elif is_dataclass(value):
-            changed[each.name] = on_device(value, device)
+            changed[each.name] = on_device(value)
     return replace(config, **changed)
+
+
+def _prepared() -> None:
+    torch.set_num_threads(1)
+    getattr(backend_registration, _SETUP)(NAME)
+    _library.append(torch.library.Library("aten", "IMPL"))
+    for name in _FACTORIES:
+        _library[0].impl(name, _factory(name), "PrivateUse1")
 
 
 def _factory(name: str) -> Callable[..., Held]:

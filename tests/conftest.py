@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import accelerator
-
-accelerator.prepare()  # PyTorch counts devices when it first goes backward
 torch.set_num_threads(1)
 if not torch.cuda.is_available():  # Triton asks when it is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
