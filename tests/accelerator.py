@@ -108,11 +108,12 @@ def _factory(name: str) -> Callable[..., Held]:
 
 
 def _carried_out(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    tensors = [each for each in tree_flatten((args, kwargs))[0] if isinstance(each, Tensor)]
-    held = [each for each in tensors if isinstance(each, Held)]
-    apart = [each for each in tensors if not isinstance(each, Held) and each.dim()]
     first = isinstance(args[0], Held) if args else False
-    if apart and func not in _COPYING and not (func in _INDEXING and first):
+    # indices may lie on the CPU; what is written at them may not
+    meeting = (args[0], args[2:]) if func in _INDEXING and first else (args, kwargs)
+    tensors = [each for each in tree_flatten(meeting)[0] if isinstance(each, Tensor)]
+    held = [each for each in tensors if isinstance(each, Held)]
+    if held and func not in _COPYING and any(not isinstance(each, Held) and each.dim() for each in tensors):
         raise RuntimeError(f"{func} of tensors on {NAME} and on the CPU")
     asked = kwargs.get("device")
     lands = first if func in (*_INDEXING, *_COPYING) else bool(held)
