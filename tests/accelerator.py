@@ -77,8 +77,14 @@ def on_accelerator(function: Callable[..., Result], *arguments: object) -> Resul
         return pool.submit(function, *arguments).result()
 
 
+def tells_device(config: Any) -> bool:
+    """Whether settings tell where something is computed."""
+    values = {each.name: getattr(config, each.name) for each in fields(config)}
+    return "device" in values or any(tells_device(each) for each in values.values() if is_dataclass(each))
+
+
 def on_device(config: Any) -> Any:
-    """The same settings, with all that tell a device telling the accelerator."""
+    """The same settings, with all that tell a device telling the accelerator, where there is one."""
     changed: dict[str, Any] = {}
     for each in fields(config):
         value = getattr(config, each.name)

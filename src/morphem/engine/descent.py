@@ -40,6 +40,7 @@ class DescentConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"{self.epochs} epochs in batches of {self.batch_size}: both are at least 1")
+        ranks.named_device(self.device)
         if not 0 <= self.learning_rate_floor <= 1:
             raise ValueError(f"learning_rate_floor {self.learning_rate_floor} is a fraction, 0 to 1")
 

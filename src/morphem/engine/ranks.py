@@ -26,10 +26,31 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def named_device(name: str) -> torch.device:
+    """A device by its name; for ``auto`` the CPU.
+
+    Raises:
+        ValueError: If no device is called so.
+    """
+    try:
+        return torch.device("cpu" if name == "auto" else name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} is none; cpu, cuda, cuda:1 or auto is meant") from error
+
+
 def own_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is this process's accelerator if there is one."""
+    """The device called ``name``; ``auto`` is this process's accelerator if there is one.
+
+    Raises:
+        ValueError: If it is none, or a GPU where PyTorch finds none.
+    """
     if name != "auto":
-        return torch.device(name)
+        device = named_device(name)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"device {name!r}: PyTorch finds no GPU; `morphem doctor` tells why, auto takes what there is"
+            )
+        return device
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

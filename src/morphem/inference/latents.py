@@ -52,6 +52,7 @@ class LatentConfig:
     """cpu, cuda, or auto: cuda where there is one."""
 
     def __post_init__(self) -> None:
+        ranks.named_device(self.device)
         if not 0 <= self.restarts <= self.prototypes or self.first_steps < 1 or self.steps < 0:
             raise ValueError(f"{self}: restarts are some of the prototypes, and at least one step is made")
 

@@ -16,6 +16,7 @@ from morphem.engine.descend import DescentConfig, descend
 from morphem.engine.files import read_tensors
 from morphem.engine.run import Run
 from morphem.engine.sweep import sweep
+from morphem.inference.latents import LatentConfig
 
 _SCRIPT = """
 import sys
@@ -96,3 +97,14 @@ def test_every_row_is_dealt_once(monkeypatch: pytest.MonkeyPatch, size: int, wor
         dealt += mine.tolist() if share else []
     assert sorted(dealt) == rows.tolist()
     assert sum(shares) == pytest.approx(1)
+
+
+def test_what_is_no_device_is_refused_by_name(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert ranks.own_device("auto") == ranks.named_device("auto") == torch.device("cpu")
+    with pytest.raises(ValueError, match="'nowhere' is none; cpu, cuda"):
+        DescentConfig(epochs=1, batch_size=1, device="nowhere")
+    with pytest.raises(ValueError, match="'nowhere' is none"):
+        LatentConfig(device="nowhere")
+    with pytest.raises(ValueError, match="'cuda:1': PyTorch finds no GPU"):
+        ranks.own_device("cuda:1")

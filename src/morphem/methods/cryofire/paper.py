@@ -19,7 +19,7 @@ from morphem.core.types import Particles, PerParticle, Poses, Volume
 from morphem.data.feed import feed
 from morphem.data.stack import ParticleStack, order
 from morphem.engine.descend import AbstractObjective, DescentConfig, descend
-from morphem.engine.ranks import own_device
+from morphem.engine.ranks import named_device, own_device
 from morphem.engine.reconstruction import Reconstruction
 from morphem.engine.run import Run
 from morphem.models.encoders import ConformationHead, ImageEncoder, RotationHead, TranslationHead
@@ -73,6 +73,7 @@ class PaperConfig:
     """cpu, cuda, or auto: cuda where there is one."""
 
     def __post_init__(self) -> None:
+        named_device(self.device)
         if self.latent < 1:
             raise ValueError(f"latent {self.latent}: a latent has at least one number")
         if min(self.pose_images, self.joint_images) < 1 or min(self.pose_epochs, self.joint_epochs) < 0:
