@@ -27,11 +27,7 @@ def is_main() -> bool:
 
 
 def named_device(name: str) -> torch.device:
-    """A device by its name; for ``auto`` the CPU.
-
-    Raises:
-        ValueError: If no device is called so.
-    """
+    """A device by its name, the CPU for ``auto``; a ValueError if none is called so."""
     try:
         return torch.device("cpu" if name == "auto" else name)
     except RuntimeError as error:
@@ -44,16 +40,14 @@ def own_device(name: str) -> torch.device:
     Raises:
         ValueError: If it is none, or a GPU where PyTorch finds none.
     """
-    if name != "auto":
-        device = named_device(name)
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                f"device {name!r}: PyTorch finds no GPU; `morphem doctor` tells why, auto takes what there is"
-            )
-        return device
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    found = torch.cuda.is_available()
+    if name == "auto" and found:
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    device = named_device(name)
+    if device.type == "cuda" and not found:
+        met = f"device {name!r}: PyTorch finds no GPU"
+        raise ValueError(f"{met}; `morphem doctor` tells why, auto takes what there is")
+    return device
 
 
 def deal(rows: Int[Tensor, "_"]) -> tuple[Int[Tensor, "_"], float]:

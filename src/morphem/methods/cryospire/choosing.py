@@ -70,8 +70,7 @@ def likeliest_frames(
         run: For stages and progress.
         glimpsed: A moving part that was placed in some images, if one was.
     """
-    (stack, scene) = seen
-    begun = _candidates(coarse, latents, stack.grid, config, glimpsed)
+    (stack, scene), begun = seen, _candidates(coarse, latents, seen[0].grid, config, glimpsed)
     sound = scene.sound_particles()
     some = sound[:: max(1, -(-len(sound) // _ASKED))]
     if len(begun) == 1 or len(some) < _FEWEST:

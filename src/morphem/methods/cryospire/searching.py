@@ -135,8 +135,7 @@ def searched_part(
     if not worthwhile(first["gain"], run):
         if "rows" not in first:  # earlier versions kept no places
             return None
-        places = Placements(first["rotation"], first["slack"])
-        return Glimpsed(loose, low.particle[first["rows"]], places)
+        return Glimpsed(loose, low.particle[first["rows"]], Placements(first["rotation"], first["slack"]))
     kept = remembered(
         run.stage("part-poses"),
         {"limit": full.limit},
