@@ -17,6 +17,12 @@ CONDITIONS = {
     ("rotation_error=2",): "2° error of poses",
     ("junk=0.1",): "10 % junk",
 }
+CHANGES = {
+    "frames=none": "Gaussians ride on no frames",
+    "solving.rounds=1": "mixture and latents take one turn, not up to six",
+    "solving.rigid_epochs=0": "no passes with rigid parts, latents not told anew, no part searched for",
+    "solving.latents.restarts=0": "latents climb from where they are alone",
+}
 
 Row = dict[str, Any]
 
@@ -67,17 +73,18 @@ def ablations(text: str) -> str:
     lines = [
         "### One change at a time",
         "",
-        "Deviation FSC. What is *true* was told."
+        "Deviation FSC, and AUC by image in brackets. What is *true* was told."
         f" Commits {', '.join(dict.fromkeys(row['commit'] for row in rows))}.",
         "",
         "| | " + " | ".join(sets) + " |",
         "|---" * (len(sets) + 1) + "|",
     ]
     for label in labels:
-        found = {_set(row): _deviation(row) for row in rows if row["label"] == label}
-        lines.append(f"| {label} | " + " | ".join(number(found.get(each)) for each in sets) + " |")
-    tops = {_set(row): _deviation(row, "ceiling") for row in rows}
-    lines.append("| **ceiling** | " + " | ".join(number(tops[each]) for each in sets) + " |")
+        found = {_set(row): _both(row) for row in rows if row["label"] == label}
+        change = next((f": {CHANGES[each]}" for each in label.split(", ") if each in CHANGES), "")
+        lines.append(f"| {label}{change} | " + " | ".join(found.get(each, "–") for each in sets) + " |")
+    tops = {_set(row): _both(row, "ceiling") for row in rows}
+    lines.append("| **ceiling** | " + " | ".join(tops[each] for each in sets) + " |")
     return "\n".join([*lines, "", "```", *dict.fromkeys(row["command"] for row in rows), "```"])
 
 
@@ -173,6 +180,11 @@ def _by_seed(rows: list[Row], label: str, name: tuple[str, ...], what: str = "va
 
 def _deviation(row: Row, what: str = "value") -> float:
     return row["evaluation"]["maps"]["by_state"]["deviation_fsc"][what]
+
+
+def _both(row: Row, what: str = "value") -> str:
+    """Deviation FSC, and AUC by image."""
+    return f"{number(_deviation(row, what))} ({number(row['evaluation']['maps']['by_image']['auc'][what])})"
 
 
 def _lost(scores: dict[int, float], clean: dict[int, float]) -> str:

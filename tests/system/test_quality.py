@@ -94,6 +94,7 @@ def test_conditions_are_handed_to_the_simulation_and_told_in_the_row():
 def scored_row(label: str, value: float, seed: int = 0, seen: tuple[str, ...] = ()) -> str:
     """A line of results, as far as further sections read it."""
     maps = {"by_state": {"deviation_fsc": {"value": value, "ceiling": 0.95}}}
+    maps["by_image"] = {"auc": {"value": value / 2, "ceiling": 0.475}}
     asked = {"label": label, "command": label, "commit": "c0", "seed": seed, "seen": seen, "recipe": "hinge"}
     return json.dumps({**asked, "images": 200, "box": 32, "finished": True, "evaluation": {"maps": maps}})
 
@@ -110,10 +111,12 @@ def test_what_a_nuisance_costs_is_told_beside_clean_images_of_the_same_seed():
 
 
 def test_ablations_stand_beside_each_other():
-    text = further.ablations("\n".join([scored_row("a", 0.9), scored_row("b", 0.8), scored_row("a", 0.7, 1)]))
+    rows = [scored_row("a", 0.9), scored_row("a, frames=none", 0.8), scored_row("a", 0.7, 1)]
+    text = further.ablations("\n".join(rows))
     assert "| | hinge, 200 of 32 pixels, seed 0 | hinge, 200 of 32 pixels, seed 1 |" in text
-    assert "| a | .900 | .700 |" in text
-    assert "| b | .800 | – |" in text
+    assert "| a | .900 (.450) | .700 (.350) |" in text
+    assert "| a, frames=none: Gaussians ride on no frames | .800 (.400) | – |" in text
+    assert "| **ceiling** | .950 (.475) | .950 (.475) |" in text
     assert " Commits c0." in text
 
 
