@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -105,16 +106,18 @@ def test_the_mixture_moves_as_the_part_was_found_to():
 
 
 @pytest.mark.parametrize(
-    ("asked", "images_each", "parts", "reason"),
+    ("asked", "images_each", "parts", "frames", "reason"),
     [
-        (0, 1, 2, "0 images are asked"),
-        (200, 1, 2, "200 images are asked whether it is worth it, and there are 40"),
-        (40, 2, 2, "20 particles have 40 images"),
-        (40, 1, 1, "one part moves as a whole"),
+        (0, 1, 2, "anchors", "0 images are asked"),
+        (200, 1, 2, "anchors", "200 images are asked whether it is worth it, and there are 40"),
+        (40, 2, 2, "anchors", "20 particles have 40 images"),
+        (40, 1, 1, "anchors", "one part moves as a whole"),
+        (40, 1, 3, "anchors", "a body and one part are not the frames that were asked for"),
+        (40, 1, 2, "none", "a body and one part are not the frames that were asked for"),
     ],
 )
 def test_who_reads_the_log_learns_why_no_search_was_made(
-    tmp_path: Path, asked: int, images_each: int, parts: int, reason: str
+    tmp_path: Path, asked: int, images_each: int, parts: int, frames: Literal["anchors", "none"], reason: str
 ):
     stack = photograph(three_arms(GRID.extent), GRID, 40, noise=1.0)
     stack = replace(stack, particle=torch.arange(40) // images_each)
@@ -123,12 +126,14 @@ def test_who_reads_the_log_learns_why_no_search_was_made(
     coarse = PartMixture(60, 4, 2, (8, 3, "products"), GRID.extent)
     with torch.no_grad():
         coarse.centres.normal_(std=0.1)
+        coarse.features.normal_()
         coarse.amplitudes.fill_(1.0)
     latents = torch.randn(particles, 2)
     solved = replace(before(particles), mean=latents)
     prior = weak_prior(2, 1.0)
     scene = Scene(collect(stack, 8, torch.ones(1, GRID.half)), stack.poses, stack.particle, 8, 0.0, prior)
-    config = replace(CONFIG, anchors=AnchorConfig(count=parts), solving=SolvingConfig(search=asked))
+    config = replace(CONFIG, anchors=AnchorConfig(by="features", count=parts), frames=frames)
+    config = replace(config, solving=SolvingConfig(search=asked))
     found = searched_part(
         coarse, Climbed(latents, solved, prior), (stack, scene, scene), config, Run(tmp_path)
     )

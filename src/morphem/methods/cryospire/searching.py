@@ -208,6 +208,9 @@ def _start(
         return f"{stack.n_particles} particles have {len(stack)} images"
     behaviour, rest = coarse.behaviour(latents), coarse.at_rest(latents)
     part = found_or_given(behaviour, rest.centres, config).part
+    told = config.known_bodies is not None or config.anchors.count
+    if config.frames == "none" or (told and int(part.max()) > 1):
+        return "a body and one part are not the frames that were asked for"
     body = standing(behaviour, part)
     if not int(part.max()) or not behaviour.mass[~body].any():
         return "one part moves as a whole"

@@ -151,11 +151,8 @@ def read_rows(path: Path, count: int | None = None) -> Float[Tensor, "n r"]:
 
 def network(size: MixtureConfig, config: Config) -> Network:
     """Of a mixture's displacement and occupancy."""
-    return (
-        (size.hidden, size.layers, "products")
-        if config.networks == "products"
-        else (size.hidden, size.layers)
-    )
+    plain = (size.hidden, size.layers)
+    return (*plain, "products") if config.networks == "products" else plain
 
 
 Started = TypeVar("Started", PartMixture, AnchoredMixture)
